@@ -1,0 +1,41 @@
+"""Bytes that travel: content-addressed, sized in advance, possibly in several encodings."""
+
+from __future__ import annotations
+
+from fitment_contract.base import Bytes, Digest, Name, Record
+
+
+class Encoding(Record):
+    """One way the bytes of an artifact are transferred.
+
+    Attributes:
+        name: `identity` for the bytes themselves, otherwise the name of a codec.
+        digest: SHA-256 of the encoded bytes, checked before anything decodes them.
+        size_bytes: length of the encoded bytes.
+        urls: where they can be fetched, in order of preference. A URL is a hint and is never
+            trusted: size and digest decide.
+    """
+
+    name: Name = "identity"
+    digest: Digest
+    size_bytes: Bytes
+    urls: tuple[str, ...] = ()
+
+
+class Artifact(Record):
+    """An immutable file known by its content.
+
+    Attributes:
+        digest: SHA-256 of the file; its name in every blob store.
+        size_bytes: its length; receiving one byte more is an error.
+        encodings: how it can be fetched; each is verified by the digest of the result.
+    """
+
+    digest: Digest
+    size_bytes: Bytes
+    encodings: tuple[Encoding, ...] = ()
+
+    def located(self, *urls: str) -> Artifact:
+        """The same artifact, fetchable as it is from `urls`."""
+        encoding = Encoding(digest=self.digest, size_bytes=self.size_bytes, urls=urls)
+        return self.model_copy(update={"encodings": (encoding,)})

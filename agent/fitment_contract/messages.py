@@ -1,0 +1,288 @@
+"""Every message that crosses the broker.
+
+Upward messages carry the agent's session number and a sequence number within it: several
+controllers behind a shared subscription may see them out of order, and `(session, sequence)` says
+which one is newer. Downward there is *desired state*, retained and whole, never a queue of jobs:
+the newest generation supersedes all before it. Commands are comfort: losing one loses nothing.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from fitment_contract.artifact import Artifact
+from fitment_contract.base import (
+    Bytes,
+    Count,
+    Detail,
+    DeviceId,
+    Digest,
+    Name,
+    Ratio,
+    Record,
+    Seconds,
+    Timestamp,
+    canonical_json,
+    sha256_hex,
+)
+from fitment_contract.benchmark import BenchmarkProtocol, BenchmarkReport, MetricSpec
+from fitment_contract.device import DeviceFacts
+from fitment_contract.phase import FailureReason, Phase
+from fitment_contract.variant import Variant
+
+MESSAGE_VERSION: Final = 1
+"""The version of all message schemas; golden files under `tests/contract/golden/` pin them."""
+
+
+class WaitReason(str, Enum):
+    """Which condition holds a deployment back."""
+
+    BATTERY = "battery"
+    METERED = "metered"
+    THERMAL = "thermal"
+    BYTE_BUDGET = "byte_budget"
+    WINDOW = "window"
+    RETRY = "retry"
+    """A transfer failed in a way that may pass; tried again later."""
+
+
+class DeployConditions(Record):
+    """What must hold on the device before it spends bytes, energy or heat on an assignment.
+
+    The device enforces them, offline too. None means that the condition is not asked for.
+
+    Attributes:
+        min_charge_ratio: battery floor when on battery.
+        require_charging: wait for the charger.
+        allow_metered: whether a metered link may carry the bytes.
+        max_temperature_celsius: no trial above this.
+        max_defer_seconds: after this long in waiting, go ahead all the same.
+    """
+
+    min_charge_ratio: Ratio | None = None
+    require_charging: bool = False
+    allow_metered: bool = True
+    max_temperature_celsius: float | None = None
+    max_defer_seconds: Seconds | None = None
+
+
+class Evaluation(Record):
+    """What a device scores a variant with."""
+
+    artifact: Artifact
+    metric: MetricSpec
+
+
+class Signature(Record):
+    """A signature over the canonical JSON of what carries it; verification is the worker's step."""
+
+    key_id: str
+    algorithm: str
+    value: str
+
+
+class Assignment(Record):
+    """The variant that a device is to run for one model.
+
+    Attributes:
+        rollout: the rollout that assigned it; None for a lone assignment.
+        deadline: after this moment the device gives up and says so.
+        protocol: the terms of the trial benchmark.
+        signatures: of the assignment; empty in this version.
+    """
+
+    model: Name
+    variant: Variant
+    evaluation: Evaluation | None = None
+    conditions: DeployConditions = DeployConditions()
+    protocol: BenchmarkProtocol = BenchmarkProtocol()
+    rollout: str | None = None
+    deadline: Timestamp | None = None
+    signatures: tuple[Signature, ...] = ()
+
+
+class Waiting(Record):
+    """Why a deployment waits and until when at the latest."""
+
+    reason: WaitReason
+    detail: Detail
+    until: Timestamp | None = None
+
+
+class Failure(Record):
+    """Why and where a deployment failed."""
+
+    phase: Phase
+    reason: FailureReason
+    detail: Detail
+
+
+class ActiveVariant(Record):
+    """A variant that applications on the device can use."""
+
+    variant: Name
+    model_version: Count
+    digest: Digest
+    generation: Count
+    since: Timestamp
+
+
+class ModelState(Record):
+    """What the device has proved about one model.
+
+    Attributes:
+        generation: of the desired state that this answers.
+        variant, digest: what that generation asked for.
+        active: what applications use now; the previous variant until the new one is proved.
+        previous: what a rollback returns to; never evicted.
+        benchmark: measured on the variant of this generation, once its trial ran.
+        bytes_transferred: payload bytes received for this generation, retries included.
+    """
+
+    model: Name
+    generation: Count
+    phase: Phase
+    variant: Name | None = None
+    digest: Digest | None = None
+    rollout: str | None = None
+    waiting: Waiting | None = None
+    failure: Failure | None = None
+    active: ActiveVariant | None = None
+    previous: ActiveVariant | None = None
+    benchmark: BenchmarkReport | None = None
+    bytes_transferred: Bytes = 0
+    tries: Count = 0
+
+
+class Message(Record):
+    """What all messages have in common."""
+
+    version: Literal[1] = 1
+    device: DeviceId
+    sent_at: Timestamp
+
+
+class UpMessage(Message):
+    """From a device.
+
+    Attributes:
+        session: counts the device's connections to the broker; grows for ever.
+        sequence: counts the messages within the session.
+    """
+
+    session: Count
+    sequence: Count
+
+
+class Birth(UpMessage):
+    """The first message of a session: facts and the full reported state."""
+
+    type: Literal["birth"] = "birth"
+    agent_version: str
+    facts: DeviceFacts
+    generation: Count
+    models: tuple[ModelState, ...] = ()
+
+
+class Death(UpMessage):
+    """The will, or a goodbye. Believed only for the session it was written in."""
+
+    type: Literal["death"] = "death"
+    reason: Detail = "connection lost"
+
+
+class Vitals(UpMessage):
+    """The heartbeat, which keeps the presence lease, with values in buckets.
+
+    Attributes:
+        state_digest: of the reported state; a controller that knows another asks for a report.
+    """
+
+    type: Literal["vitals"] = "vitals"
+    state_digest: Digest
+    uptime_seconds: Seconds
+    charge_ratio: Ratio | None = None
+    charging: bool | None = None
+    temperature_celsius: float | None = None
+    throttled: bool | None = None
+    memory_available_bytes: Bytes | None = None
+    storage_free_bytes: Bytes | None = None
+
+
+class Reported(UpMessage):
+    """The state the device has proved; whole, so that the newest replaces all before it."""
+
+    type: Literal["reported"] = "reported"
+    generation: Count
+    models: tuple[ModelState, ...] = ()
+
+
+class Bench(UpMessage):
+    """A benchmark outside a deployment, or one more of a deployment's trials."""
+
+    type: Literal["bench"] = "bench"
+    report: BenchmarkReport
+
+
+class EventLevel(str, Enum):
+    """How much an event matters."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+class Event(UpMessage):
+    """Something worth a line in the fleet's log."""
+
+    type: Literal["event"] = "event"
+    level: EventLevel = EventLevel.INFO
+    name: Name
+    detail: Detail = ""
+
+
+class Desired(Message):
+    """What the controller wants this device to run: retained, whole, newest wins.
+
+    Attributes:
+        generation: grows with every change for this device; a lower one is stale.
+        assignments: one per model; a model that is absent is left as it is.
+    """
+
+    type: Literal["desired"] = "desired"
+    generation: Count
+    assignments: tuple[Assignment, ...] = ()
+
+
+class CommandName(str, Enum):
+    """What a controller may ask outside desired state."""
+
+    REPORT = "report"
+    """Say birth again: facts and full state."""
+    BENCHMARK = "benchmark"
+    """Benchmark the active variant of `model` and send a `bench`."""
+
+
+class Command(Message):
+    """A request that loses its meaning with time."""
+
+    type: Literal["command"] = "command"
+    id: str
+    name: CommandName
+    model: Name | None = None
+    expires_at: Timestamp | None = None
+
+
+AnyUpMessage = Annotated[
+    Birth | Death | Vitals | Reported | Bench | Event, Field(discriminator="type")
+]
+AnyDownMessage = Annotated[Desired | Command, Field(discriminator="type")]
+
+
+def state_digest(generation: int, models: tuple[ModelState, ...]) -> Digest:
+    """The digest by which both sides see whether the controller knows the device's state."""
+    state = [generation, [model.model_dump(mode="json") for model in models]]
+    return sha256_hex(canonical_json(state))
