@@ -46,12 +46,16 @@ _DOWN: Final[dict[DownChannel, type[Message]]] = {
 }
 
 
+def message_types() -> dict[UpChannel | DownChannel, type[Message]]:
+    """Which message travels on which channel."""
+    return {**_UP, **_DOWN}
+
+
 def channel_of(message: Message) -> UpChannel | DownChannel:
     """The channel on which a message travels."""
-    for channels in (_UP, _DOWN):
-        for channel, kind in channels.items():
-            if type(message) is kind:
-                return channel
+    for channel, kind in message_types().items():
+        if type(message) is kind:
+            return channel
     raise UnknownMessageError(f"{type(message).__name__} travels on no channel")
 
 
