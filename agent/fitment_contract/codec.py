@@ -24,7 +24,6 @@ from fitment_contract.messages import (
     Event,
     Message,
     Reported,
-    UpMessage,
     Vitals,
 )
 from fitment_contract.topics import DownChannel, DownTopic, UpChannel, UpTopic
@@ -32,15 +31,13 @@ from fitment_contract.topics import DownChannel, DownTopic, UpChannel, UpTopic
 MAX_MESSAGE_BYTES: Final = 256 * 1024
 """The cap on a payload, checked before a byte of it is parsed."""
 
-_UP: Final[dict[UpChannel, type[UpMessage]]] = {
+_TYPES: Final[dict[UpChannel | DownChannel, type[Message]]] = {
     UpChannel.BIRTH: Birth,
     UpChannel.DEATH: Death,
     UpChannel.VITALS: Vitals,
     UpChannel.REPORTED: Reported,
     UpChannel.BENCH: Bench,
     UpChannel.EVENT: Event,
-}
-_DOWN: Final[dict[DownChannel, type[Message]]] = {
     DownChannel.DESIRED: Desired,
     DownChannel.COMMAND: Command,
 }
@@ -48,12 +45,12 @@ _DOWN: Final[dict[DownChannel, type[Message]]] = {
 
 def message_types() -> dict[UpChannel | DownChannel, type[Message]]:
     """Which message travels on which channel."""
-    return {**_UP, **_DOWN}
+    return dict(_TYPES)
 
 
 def channel_of(message: Message) -> UpChannel | DownChannel:
     """The channel on which a message travels."""
-    for channel, kind in message_types().items():
+    for channel, kind in _TYPES.items():
         if type(message) is kind:
             return channel
     raise UnknownMessageError(f"{type(message).__name__} travels on no channel")
@@ -81,7 +78,7 @@ def decode(topic: UpTopic | DownTopic, payload: bytes) -> Message:
         TopicError: the payload names another device than the topic.
     """
     _check_size(payload)
-    kind = _UP[topic.channel] if isinstance(topic, UpTopic) else _DOWN[topic.channel]
+    kind = _TYPES[topic.channel]
     raw = _parse(payload)
     version = raw.get("version")
     if version != MESSAGE_VERSION or isinstance(version, bool):
