@@ -250,11 +250,15 @@ class Desired(Message):
     Attributes:
         generation: grows with every change for this device; a lower one is stale.
         assignments: one per model; a model that is absent is left as it is.
+        withdrawn: models to take back. The device leaves the deployment that it runs or has under
+            way for them and returns to the previous variant, or to none when there is none; a
+            deployment that was rolled back already stays so. Never a model that is also assigned.
     """
 
     type: Literal["desired"] = "desired"
     generation: Count
     assignments: tuple[Assignment, ...] = ()
+    withdrawn: tuple[Name, ...] = ()
 
 
 class CommandName(str, Enum):
