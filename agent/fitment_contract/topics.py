@@ -77,6 +77,10 @@ class Topics:
         """The filter for everything that devices say."""
         return f"{self._prefix}/up/+/+"
 
+    def all_down(self) -> str:
+        """The filter for everything that devices are told; access rules name it."""
+        return f"{self._prefix}/down/+/+"
+
     def parse(self, topic: str) -> UpTopic | DownTopic:
         """What `topic` stands for.
 
