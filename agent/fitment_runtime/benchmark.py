@@ -1,0 +1,298 @@
+"""The benchmark protocol: one code path for the build host and for every device.
+
+Load, first inference, golden inputs, timed inferences, accuracy, kernels. Accuracy and
+performance are separate passes over the same session, and warm-up is apart from both, as the
+MLPerf inference rules ask. Latency is single-stream with nearest-rank percentiles. The peak of
+memory is read before the evaluation data is loaded, unless that data has to supply the inputs of
+the timed pass because there are no golden ones.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import math
+import time
+import uuid
+from array import array
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fitment_contract.base import utc_now
+from fitment_contract.benchmark import (
+    BenchmarkProtocol,
+    BenchmarkReport,
+    Conditions,
+    Latency,
+    MetricSpec,
+    Score,
+)
+from fitment_contract.variant import TensorSpec, Variant
+from fitment_runtime import memory
+from fitment_runtime.catalog import find_runtime, installed_runtimes
+from fitment_runtime.conditions import conditions_between, invalid_reason, snapshot
+from fitment_runtime.dataset import Dataset, concatenate, load_dataset
+from fitment_runtime.errors import DataError, UnsupportedFormat
+from fitment_runtime.golden import check_golden, golden_feeds
+from fitment_runtime.metrics import AGREEMENT, default_metric, find_metric
+from fitment_runtime.scoring import predict, score
+from fitment_runtime.session import Runtime, Session, SessionOptions
+
+if TYPE_CHECKING:
+    from fitment_runtime.session import Array
+
+_log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Called with (stage, done, total); total is 0 where it is not known."""
+
+_MAX_FEEDS: Final = 16
+"""Different inputs that the timed pass cycles through."""
+
+
+@dataclass(frozen=True)
+class BenchmarkRequest:
+    """What to measure.
+
+    Attributes:
+        path: the model file.
+        variant: what it is.
+        protocol: the terms.
+        metric: how to score; None to let the labels decide.
+        evaluation: the npz that comes with the model; None measures no accuracy.
+        local: npz files that live on this machine, scored together as `local`.
+        golden: the npz of golden inputs; None skips the check.
+        fingerprint: of this machine.
+        simulated: the machine's facts are declared.
+    """
+
+    path: Path
+    variant: Variant
+    protocol: BenchmarkProtocol
+    metric: MetricSpec | None
+    evaluation: Path | None
+    fingerprint: str
+    local: Sequence[Path] = ()
+    golden: Path | None = None
+    simulated: bool = False
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """The performance half of a report."""
+
+    latency: Latency
+    load_seconds: float
+    first_inference_seconds: float
+    peak_memory_bytes: int
+    conditions: Conditions
+    invalid_reason: str | None
+
+
+def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -> BenchmarkReport:
+    """Measure one variant on this machine.
+
+    Raises:
+        RuntimeFailure: the variant does not load, run, agree with its golden inputs, or fit its
+            data; the subclass says which.
+    """
+    tell = progress or _silent
+    started_at = utc_now()
+    runtime = find_runtime(request.variant.needs.runtime)
+    options = SessionOptions(
+        threads=request.protocol.threads, providers=_chosen_providers(request.variant, runtime)
+    )
+    runtime.prepare()
+    session, feeds, measurement = _measure(request, runtime, options, tell)
+    scores = _scores(request, session, tell)
+    del session
+    gc.collect()
+    tell("kernels", 0, 1)
+    return BenchmarkReport(
+        id=uuid.uuid4().hex,
+        mode=request.protocol.mode,
+        model=request.variant.model,
+        variant=request.variant.name,
+        digest=request.variant.digest,
+        fingerprint=request.fingerprint,
+        simulated=request.simulated,
+        runtime=runtime.name,
+        runtime_version=_version(runtime.name),
+        started_at=started_at,
+        latency=measurement.latency,
+        load_seconds=measurement.load_seconds,
+        first_inference_seconds=measurement.first_inference_seconds,
+        peak_memory_bytes=measurement.peak_memory_bytes,
+        scores=scores,
+        kernels=runtime.kernels(request.path, feeds[0], options),
+        conditions=measurement.conditions,
+        valid=measurement.invalid_reason is None,
+        invalid_reason=measurement.invalid_reason,
+    )
+
+
+def time_inferences(
+    session: Session,
+    feeds: Sequence[Mapping[str, Array]],
+    protocol: BenchmarkProtocol,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Latency:
+    """Single-stream latency: warm up, then time until the protocol's seconds and count are reached.
+
+    Args:
+        session: the loaded model.
+        feeds: inputs, cycled through; at least one.
+        protocol: warm-up, seconds, count and threads.
+        clock: seconds that never go back.
+
+    Raises:
+        InferenceFailure: an inference failed.
+    """
+    inputs = cycle(feeds)
+    for feed in islice(inputs, protocol.warmup):
+        session.run(feed)
+    durations = array("d")
+    begin = clock()
+    for feed in inputs:
+        start = clock()
+        session.run(feed)
+        end = clock()
+        durations.append(end - start)
+        if len(durations) >= protocol.min_count and end - begin >= protocol.min_seconds:
+            break
+    ordered = sorted(durations)
+    return Latency(
+        p50_seconds=nearest_rank(ordered, 0.50),
+        p90_seconds=nearest_rank(ordered, 0.90),
+        p95_seconds=nearest_rank(ordered, 0.95),
+        p99_seconds=nearest_rank(ordered, 0.99),
+        mean_seconds=math.fsum(ordered) / len(ordered),
+        count=len(ordered),
+        threads=protocol.threads,
+    )
+
+
+def nearest_rank(ordered: Sequence[float], share: float) -> float:
+    """The smallest value of `ordered` (ascending) that at least `share` of the values reach."""
+    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
+
+
+def _measure(
+    request: BenchmarkRequest, runtime: Runtime, options: SessionOptions, tell: Progress
+) -> tuple[Session, list[dict[str, Array]], Measurement]:
+    before = snapshot()
+    gc.collect()
+    memory.reset_peak()
+    resident_before = memory.resident_bytes()
+    tell("load", 0, 1)
+    start = time.perf_counter()
+    session = runtime.load(request.path, options)
+    load_seconds = time.perf_counter() - start
+    feeds = _feeds(request, session)
+    start = time.perf_counter()
+    session.run(feeds[0])
+    first_seconds = time.perf_counter() - start
+    if request.golden is not None and request.variant.golden is not None:
+        tell("golden", 0, 1)
+        check_golden(request.golden, session, request.variant.golden.tolerance)
+    tell("latency", 0, 1)
+    latency = time_inferences(session, feeds, request.protocol)
+    peak = memory.peak_resident_bytes()
+    after = snapshot()
+    return (
+        session,
+        feeds,
+        Measurement(
+            latency=latency,
+            load_seconds=load_seconds,
+            first_inference_seconds=first_seconds,
+            peak_memory_bytes=max(peak - resident_before, 0),
+            conditions=conditions_between(before, after, options.threads),
+            invalid_reason=invalid_reason(before, after),
+        ),
+    )
+
+
+def _feeds(request: BenchmarkRequest, session: Session) -> list[dict[str, Array]]:
+    """Inputs for the timed pass: the golden ones, else evaluation samples, else made-up ones."""
+    if request.golden is not None:
+        return golden_feeds(request.golden)[:_MAX_FEEDS]
+    if request.evaluation is not None:
+        dataset = load_dataset(request.evaluation, session.inputs)
+        return [dataset.feeds(index) for index in range(min(len(dataset), _MAX_FEEDS))]
+    return [{spec.name: _made_up(spec) for spec in session.inputs}]
+
+
+def _made_up(spec: TensorSpec) -> Array:
+    """Standard normal numbers, or zeros where the input is of whole numbers; free axes are 1."""
+    import numpy as np
+
+    shape = tuple(1 if axis is None else axis for axis in spec.shape)
+    dtype = np.dtype(spec.dtype)
+    if dtype.kind != "f":
+        return np.zeros(shape, dtype)
+    return np.asarray(np.random.default_rng(0).standard_normal(shape)).astype(dtype)
+
+
+def _scores(request: BenchmarkRequest, session: Session, tell: Progress) -> tuple[Score, ...]:
+    named = {}
+    if request.evaluation is not None:
+        named["shipped"] = load_dataset(request.evaluation, session.inputs)
+    local = _local_samples(request, session)
+    if local:
+        named["local"] = concatenate(local)
+    return tuple(
+        _score(request.metric, dataset, session, name, tell)
+        for name, dataset in named.items()
+        if dataset.label is not None and request.metric != MetricSpec(name=AGREEMENT)
+    )
+
+
+def _local_samples(request: BenchmarkRequest, session: Session) -> dict[str, Dataset]:
+    """The local files that fit the model.
+
+    Samples collected for an earlier version of the model must not block the next one, so a file
+    that does not fit is skipped, with a warning in the log.
+    """
+    found = {}
+    for path in request.local:
+        try:
+            dataset = load_dataset(path, session.inputs)
+            if dataset.label is None:
+                raise DataError(f"{path.name} has no array 'label'")
+            found[path.stem] = dataset
+        except DataError as error:
+            _log.warning("local samples skipped: %s", error)
+    return found
+
+
+def _score(
+    metric: MetricSpec | None, dataset: Dataset, session: Session, name: str, tell: Progress
+) -> Score:
+    outputs = predict(session, dataset, lambda done, total: tell("accuracy", done, total))
+    return score(outputs, dataset, find_metric(metric or default_metric(dataset.label)), name)
+
+
+def _chosen_providers(variant: Variant, runtime: Runtime) -> tuple[str, ...]:
+    wanted = variant.needs.providers_any_of
+    if not wanted:
+        return ()
+    available = runtime.describe(_version(runtime.name)).providers
+    chosen = tuple(provider for provider in wanted if provider in available)
+    if not chosen:
+        raise UnsupportedFormat(
+            f"{variant.name} needs one of {', '.join(wanted)}; {runtime.name} has "
+            f"{', '.join(available)} here"
+        )
+    return chosen
+
+
+def _version(name: str) -> str:
+    return next(facts.version for facts in installed_runtimes() if facts.name == name)
+
+
+def _silent(stage: str, done: int, total: int) -> None:
+    """The progress of a caller who does not ask."""

@@ -1,0 +1,1 @@
+"""One file per inference runtime; each imports its library when it is first used."""

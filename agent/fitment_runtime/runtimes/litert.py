@@ -1,0 +1,186 @@
+"""LiteRT (formerly TensorFlow Lite): .tflite files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from fitment_contract.benchmark import KernelCounts
+from fitment_contract.device import RuntimeFacts
+from fitment_contract.variant import TensorSpec
+from fitment_runtime.errors import InferenceFailure, LoadFailure, RuntimeMissing, UnsupportedFormat
+from fitment_runtime.session import DEFAULT_OPTIONS, Array, Session, SessionOptions
+
+_MODULES: Final = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+_IDENTIFIER: Final = b"TFL3"
+_CONVOLUTIONS: Final = frozenset(
+    {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"}
+)
+_MATMULS: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
+_INTEGER_DTYPES: Final = frozenset({"int8", "uint8", "int16"})
+
+
+class LiteRtSession:
+    """A loaded .tflite model."""
+
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._details = {item["name"]: item for item in interpreter.get_input_details()}
+        self._shapes = {name: tuple(item["shape"]) for name, item in self._details.items()}
+        self._inputs = tuple(_spec(item) for item in interpreter.get_input_details())
+        self._outputs = tuple(_spec(item) for item in interpreter.get_output_details())
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """What the model takes."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """What the model gives."""
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, Array]) -> list[Array]:
+        """One inference from fresh state: samples are independent of each other."""
+        missing = sorted(self._details.keys() - feeds.keys())
+        if missing:
+            raise InferenceFailure(f"the inputs {', '.join(missing)} are missing")
+        interpreter = self._interpreter
+        try:
+            self._fit(feeds)
+            interpreter.reset_all_variables()
+            for name, details in self._details.items():
+                interpreter.set_tensor(details["index"], feeds[name])
+            interpreter.invoke()
+            return [
+                interpreter.get_tensor(details["index"])
+                for details in interpreter.get_output_details()
+            ]
+        except (ValueError, RuntimeError) as error:
+            raise InferenceFailure(f"LiteRT: {_one_line(error)}") from error
+
+    def _fit(self, feeds: Mapping[str, Array]) -> None:
+        """Give the graph the shapes of `feeds`, where they are not the current ones already."""
+        changed = {
+            name: feeds[name].shape
+            for name, shape in self._shapes.items()
+            if feeds[name].shape != shape
+        }
+        if not changed:
+            return
+        for name, shape in changed.items():
+            self._interpreter.resize_tensor_input(self._details[name]["index"], shape, strict=True)
+        self._interpreter.allocate_tensors()
+        self._shapes.update(changed)
+
+
+class LiteRtRuntime:
+    """LiteRT on the CPU, with XNNPACK where the library brings it."""
+
+    name = "litert"
+    formats = ("tflite",)
+
+    def prepare(self) -> None:
+        """Import LiteRT; see `Runtime.prepare`."""
+        _interpreter_class()
+
+    def load(self, path: Path, options: SessionOptions = DEFAULT_OPTIONS) -> Session:
+        """The .tflite model in `path`; see `Runtime.load`."""
+        return LiteRtSession(self._open(path, options))
+
+    def kernels(
+        self,
+        path: Path,
+        feeds: Mapping[str, Array],
+        options: SessionOptions = DEFAULT_OPTIONS,
+    ) -> KernelCounts:
+        """The operators of the graph; integer ones are those whose first input is an integer.
+
+        The interpreter lists its execution plan in an attribute that is not public; a version
+        without it gives empty counts.
+        """
+        interpreter = self._open(path, options)
+        LiteRtSession(interpreter).run(feeds)
+        listing = getattr(interpreter, "_get_ops_details", None)
+        return _count(interpreter, listing()) if listing is not None else KernelCounts()
+
+    def describe(self, version: str) -> RuntimeFacts:
+        """What LiteRT can do here; opsets are a notion of ONNX."""
+        _interpreter_class()
+        return RuntimeFacts(
+            name=self.name, version=version, formats=self.formats, providers=("CPU",)
+        )
+
+    def _open(self, path: Path, options: SessionOptions) -> Any:
+        if options.providers not in ((), ("CPU",)):
+            raise UnsupportedFormat(
+                f"LiteRT runs on the CPU only here, not on {', '.join(options.providers)}"
+            )
+        _check_identifier(path)
+        interpreter_class = _interpreter_class()
+        try:
+            interpreter = interpreter_class(model_path=str(path), num_threads=options.threads)
+            interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise LoadFailure(f"LiteRT: {_one_line(error)}") from error
+        return interpreter
+
+
+def _interpreter_class() -> Any:
+    for name in _MODULES:
+        try:
+            return import_module(name).Interpreter
+        except ModuleNotFoundError:
+            continue
+        except ImportError as error:
+            raise RuntimeMissing(f"{name} cannot be imported: {error}") from error
+    raise RuntimeMissing("LiteRT is not installed: pip install 'fitment[tflite]'")
+
+
+def _check_identifier(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError as error:
+        raise LoadFailure(f"cannot read the model file: {error.strerror or error}") from error
+    if head[4:8] != _IDENTIFIER:
+        raise LoadFailure("not a .tflite file: its identifier is missing; build it again")
+
+
+def _spec(details: Any) -> TensorSpec:
+    signature = details.get("shape_signature")
+    shape = signature if signature is not None and len(signature) else details["shape"]
+    return TensorSpec(
+        name=details["name"],
+        dtype=details["dtype"].__name__,
+        shape=tuple(int(axis) if axis >= 0 else None for axis in shape),
+    )
+
+
+def _count(interpreter: Any, operators: list[Any]) -> KernelCounts:
+    dtypes = {
+        tensor["index"]: tensor["dtype"].__name__ for tensor in interpreter.get_tensor_details()
+    }
+    names: Counter[str] = Counter()
+    integer: Counter[str] = Counter()
+    for operator in operators:
+        name = str(operator["op_name"])
+        names[name] += 1
+        first = next(iter(operator["inputs"]), None)
+        if first is not None and dtypes.get(int(first)) in _INTEGER_DTYPES:
+            integer[name] += 1
+    return KernelCounts(
+        operators=dict(names),
+        convolutions=sum(names[name] for name in _CONVOLUTIONS),
+        integer_convolutions=sum(integer[name] for name in _CONVOLUTIONS),
+        matmuls=sum(names[name] for name in _MATMULS),
+        integer_matmuls=sum(integer[name] for name in _MATMULS),
+        providers={"CPU": sum(names.values())},
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
