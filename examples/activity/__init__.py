@@ -1,0 +1,1 @@
+"""Shoulder exercises from a smartwatch: one model, unseen subjects."""

@@ -1,0 +1,1 @@
+"""Fashion-MNIST clothing pictures: a small residual CNN."""
