@@ -198,3 +198,17 @@ class Agreement(Record):
     standard_error: Annotated[float, Field(ge=0)] | None = None
     count: Count
     max_abs_difference: Annotated[float, Field(ge=0)]
+
+
+class Difference(Record):
+    """A score minus the baseline's on the same samples.
+
+    Attributes:
+        value: in the metric's unit; negative is worse where higher is better.
+        standard_error: of `value`, from the differences per sample, so that what both get right
+            or wrong alike does not count as uncertainty.
+    """
+
+    value: float
+    standard_error: Annotated[float, Field(ge=0)] | None = None
+    count: Count

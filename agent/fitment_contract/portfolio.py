@@ -7,7 +7,7 @@ from typing import Literal
 
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import Bytes, Count, Detail, Digest, Name, Ratio, Record, Timestamp
-from fitment_contract.benchmark import Agreement, BenchmarkReport, MetricSpec
+from fitment_contract.benchmark import Agreement, BenchmarkReport, Difference, MetricSpec
 from fitment_contract.variant import RecipeStep, TensorSpec, Variant
 
 PORTFOLIO_FILE = "portfolio.json"
@@ -27,6 +27,7 @@ class PortfolioEntry(Record):
     Attributes:
         name: the recipe's name, and the variant's when there is one.
         variant, benchmark, agreement: present when listed.
+        difference: the score minus the baseline's; None where there is no score.
         transferred_ratio: compressed bytes over the baseline's compressed bytes.
         pareto: not dominated in accuracy, latency and bytes together.
         failure: why it failed, in one sentence.
@@ -38,6 +39,7 @@ class PortfolioEntry(Record):
     variant: Variant | None = None
     benchmark: BenchmarkReport | None = None
     agreement: Agreement | None = None
+    difference: Difference | None = None
     parameters: Count | None = None
     macs: Count | None = None
     transferred_ratio: float | None = None

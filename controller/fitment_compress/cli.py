@@ -1,0 +1,128 @@
+"""`fitment compress`: one command, results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fitment_compress.errors import CompressError
+from fitment_contract.benchmark import MetricSpec
+
+
+class OutputFormat(str, Enum):
+    """How the result is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to a command line."""
+    app.command("compress")(compress_command)
+
+
+def compress_command(
+    model: Annotated[Path, typer.Argument(help="The source model, an ONNX file.")],
+    data: Annotated[
+        Path,
+        typer.Option(help="An npz: one array per model input, optionally `label` and `slice`."),
+    ],
+    calibration: Annotated[
+        Path | None,
+        typer.Option(help="Calibration samples; without them --data is divided."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The portfolio folder. [default: NAME.portfolio]")
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(help="What applications ask for. [default: from the file's name]"),
+    ] = None,
+    model_version: Annotated[int, typer.Option(min=1, help="The version of the model.")] = 1,
+    recipes: Annotated[
+        Path | None, typer.Option(help="A YAML file in place of the default recipes.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Make this recipe and the baseline; may be repeated."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="NAME or NAME:option=value, for example topk:k=3."),
+    ] = None,
+    jobs: Annotated[
+        int, typer.Option(min=1, help="Candidates scored at a time; timing is never parallel.")
+    ] = 1,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure latency more briefly.")] = False,
+    output: Annotated[
+        OutputFormat, typer.Option("--output", "-o", help="Print a table or portfolio.json.")
+    ] = OutputFormat.TABLE,
+) -> None:
+    """Build compressed variants of a model, measure each, and write them as a portfolio."""
+    from fitment_compress.compress import FULL, QUICK, CompressRequest, compress
+    from fitment_compress.progress import Lines
+
+    chosen = name or default_name(model)
+    progress = Lines(sys.stderr)
+    try:
+        portfolio = compress(
+            CompressRequest(
+                model=model,
+                data=data,
+                output=out or Path(f"{chosen}.portfolio"),
+                name=chosen,
+                model_version=model_version,
+                calibration=calibration,
+                recipes=recipes,
+                only=tuple(only or ()),
+                metric=None if metric is None else parse_metric(metric),
+                jobs=jobs,
+                effort=QUICK if quick else FULL,
+            ),
+            progress,
+        )
+    except CompressError as error:
+        progress.end()
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+    progress.end()
+    if output is OutputFormat.JSON:
+        typer.echo(portfolio.model_dump_json(indent=2))
+        return
+    from fitment_compress.report import print_portfolio
+
+    print_portfolio(portfolio, sys.stdout)
+
+
+def default_name(model: Path) -> str:
+    """A model name from a file's name: `My Net.onnx` becomes `my-net`."""
+    name = re.sub(r"[^a-z0-9._-]+", "-", model.stem.lower()).strip("._-")
+    return name[:64] or "model"
+
+
+def parse_metric(text: str) -> MetricSpec:
+    """`topk:k=3,output=1` as a metric with options; values are JSON, else plain text.
+
+    Raises:
+        typer.BadParameter: no name, or an option without a value.
+    """
+    name, _, rest = text.partition(":")
+    options: dict[str, Any] = {}
+    for pair in filter(None, rest.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise typer.BadParameter(f"{pair!r} has no value: write NAME:option=value")
+        try:
+            options[key] = json.loads(value)
+        except ValueError:
+            options[key] = value
+    try:
+        return MetricSpec(name=name, options=options)
+    except ValueError as error:
+        raise typer.BadParameter(f"{name!r} is no name of a metric") from error

@@ -1,0 +1,113 @@
+"""Makes one candidate's files in a child process: the model and its golden outputs."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fitment_compress.errors import CandidateError
+from fitment_compress.jobs import BuildJob, Built
+from fitment_compress.pipeline import Candidate, build
+from fitment_compress.techniques.base import Context
+from fitment_compress.workspace import Workspace
+from fitment_contract.artifact import Artifact
+from fitment_contract.base import sha256_hex
+from fitment_contract.variant import Golden
+from fitment_runtime.catalog import find_runtime
+from fitment_runtime.dataset import load_dataset
+from fitment_runtime.errors import RuntimeFailure
+from fitment_runtime.golden import write_golden
+from fitment_runtime.session import Session
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+GOLDEN_SAMPLES: Final = 4
+ZSTD_LEVEL: Final = 19
+"""What a registry that stores once and sends often would use."""
+
+_INTEGER_OPERATORS: Final = frozenset(
+    {
+        *("QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"),
+        *("MatMulInteger", "DynamicQuantizeLSTM"),
+    }
+)
+_INTEGER_TOLERANCE: Final = 0.5
+_FLOAT_TOLERANCES: Final = {"fp32": 1e-3, "fp64": 1e-3, "fp16": 1e-2, "bf16": 1e-1}
+
+
+def construct(job: BuildJob) -> Built:
+    """Build a candidate, load it, and keep what it gives for a few samples.
+
+    Raises:
+        TechniqueError: the recipe cannot be applied to this model.
+        CandidateError: the file was built and does not load or run.
+    """
+    import onnx
+
+    workspace = Workspace(Path(job.workspace))
+    files = workspace.candidate(job.name)
+    model = onnx.load(workspace.clean)
+    session = find_runtime("onnxruntime").load(workspace.clean)
+    calibration = load_dataset(workspace.calibration, session.inputs)
+    with tempfile.TemporaryDirectory(dir=workspace.root) as scratch:
+        feeds = [calibration.feeds(index) for index in range(len(calibration))]
+        candidate = build(model, job.steps, Context(feeds, Path(scratch)))
+    onnx.save(candidate.model, files.model)
+    loaded = _prove(job, workspace)
+    content = files.model.read_bytes()
+    return Built(
+        precision=candidate.precision,
+        traits=candidate.traits,
+        opset=candidate.opset,
+        artifact=_artifact(content),
+        compressed_bytes=compressed_size(content),
+        golden=Golden(
+            artifact=_artifact(files.golden.read_bytes()), tolerance=golden_tolerance(candidate)
+        ),
+        inputs=loaded.inputs,
+        outputs=loaded.outputs,
+    )
+
+
+def compressed_size(content: bytes) -> int:
+    """Bytes after zstd, as a compressed transfer would move them."""
+    import zstandard
+
+    return len(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content))
+
+
+def golden_tolerance(candidate: Candidate) -> float:
+    """How far another machine's outputs may be off, relative to their largest magnitude.
+
+    Float kernels differ in the order of additions only. Integer kernels differ in substance: on
+    x86 without VNNI, sums of two u8 x s8 products saturate at 16 bits, which legitimate devices
+    have and which moved single outputs far while the accuracy fell by points only. So the wide
+    tolerance catches a wrong or broken file; the benchmark judges accuracy.
+    """
+    if is_integer(candidate.model):
+        return _INTEGER_TOLERANCE
+    return _FLOAT_TOLERANCES.get(candidate.precision, _INTEGER_TOLERANCE)
+
+
+def is_integer(model: ModelProto) -> bool:
+    """Whether any of the arithmetic is meant to run on integers."""
+    return any(node.op_type in _INTEGER_OPERATORS for node in model.graph.node)
+
+
+def _prove(job: BuildJob, workspace: Workspace) -> Session:
+    files = workspace.candidate(job.name)
+    try:
+        session = find_runtime("onnxruntime").load(files.model)
+        evaluation = load_dataset(workspace.evaluation, session.inputs)
+        step = max(1, len(evaluation) // GOLDEN_SAMPLES)  # sorted files: not all of one class
+        golden = evaluation.subset(range(0, len(evaluation), step))
+        write_golden(files.golden, session, golden, GOLDEN_SAMPLES)
+    except RuntimeFailure as error:
+        raise CandidateError(f"The file was built and is unusable: {error.detail}") from error
+    return session
+
+
+def _artifact(content: bytes) -> Artifact:
+    return Artifact(digest=sha256_hex(content), size_bytes=len(content))

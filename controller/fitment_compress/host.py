@@ -1,0 +1,41 @@
+"""The machine that compresses, in the words in which devices describe themselves."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from fitment_contract.device import DeviceFacts, Hardware
+from fitment_runtime.catalog import installed_runtimes
+from fitment_runtime.conditions import isa_features
+
+
+def host_facts() -> DeviceFacts:
+    """Processor and runtimes of this machine."""
+    return DeviceFacts(
+        hardware=Hardware(
+            soc=_processor(),
+            architecture=platform.machine() or None,
+            isa=isa_features(),
+            cores=os.cpu_count(),
+        ),
+        runtimes=installed_runtimes(),
+    )
+
+
+def describe_host(facts: DeviceFacts) -> str:
+    """One line for the reader of a portfolio."""
+    runtime = facts.runtime("onnxruntime")
+    processor = facts.hardware.soc or "unknown processor"
+    version = runtime.version if runtime else "not installed"
+    return f"{processor} ({facts.hardware.architecture}), onnxruntime {version}"
+
+
+def _processor() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or None

@@ -1,0 +1,152 @@
+"""What the parent asks a child process to do, and the answers: one JSON line each way."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Generic, Literal, TypeVar
+
+from pydantic import Field, TypeAdapter
+
+from fitment_contract.artifact import Artifact
+from fitment_contract.base import Bytes, Count, Record, Seconds
+from fitment_contract.benchmark import (
+    Agreement,
+    BenchmarkProtocol,
+    BenchmarkReport,
+    Difference,
+    Latency,
+    MetricSpec,
+)
+from fitment_contract.portfolio import DataSplit, SourceModel
+from fitment_contract.variant import Golden, RecipeStep, TensorSpec, Variant
+
+
+class Prepared(Record):
+    """The source is cleaned and the data is divided.
+
+    Attributes:
+        metric: what scores candidates; `agreement` without labels.
+        classification: agreement compares decisions, not numbers.
+        notes: what the owner of the model may want to know.
+    """
+
+    source: SourceModel
+    data: DataSplit
+    metric: MetricSpec
+    classification: bool
+    notes: tuple[str, ...] = ()
+
+
+class Built(Record):
+    """A candidate's file and golden outputs exist; it was loaded and run once.
+
+    The fields are those of `fitment_contract.variant.Variant`.
+    """
+
+    precision: str
+    traits: tuple[str, ...]
+    opset: Count
+    artifact: Artifact
+    compressed_bytes: Bytes
+    golden: Golden
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+class Measured(Record):
+    """A candidate was loaded, checked, scored and timed in a process of its own."""
+
+    report: BenchmarkReport
+    agreement: Agreement
+    difference: Difference | None = None
+
+
+class Timed(Record):
+    """Latencies that may be compared: measured in turns by one process."""
+
+    latencies: dict[str, Latency]
+
+
+AnswerT = TypeVar("AnswerT", bound=Record)
+
+
+class Job(Record, Generic[AnswerT]):
+    """Something a child does in the folder `workspace`."""
+
+    answer: ClassVar[type[Record]]
+    workspace: str
+
+
+class PrepareJob(Job[Prepared]):
+    """Check and clean the model, check and divide the data."""
+
+    answer = Prepared
+    kind: Literal["prepare"] = "prepare"
+    model: str
+    data: str
+    calibration: str | None = None
+    metric: MetricSpec | None = None
+
+
+class BuildJob(Job[Built]):
+    """Make a candidate and its golden outputs."""
+
+    answer = Built
+    kind: Literal["build"] = "build"
+    name: str
+    steps: tuple[RecipeStep, ...]
+
+
+class MeasureJob(Job[Measured]):
+    """Measure a candidate alone.
+
+    Attributes:
+        baseline: the candidate whose values per sample this one's are compared with; itself for
+            the baseline.
+    """
+
+    answer = Measured
+    kind: Literal["measure"] = "measure"
+    variant: Variant
+    baseline: str
+    metric: MetricSpec
+    classification: bool
+    protocol: BenchmarkProtocol
+
+
+class TimeJob(Job[Timed]):
+    """Time all candidates in turns.
+
+    Attributes:
+        rounds: turns that each candidate gets.
+        seconds: timed seconds per candidate, over all rounds.
+        threads: intra-op threads.
+    """
+
+    answer = Timed
+    kind: Literal["time"] = "time"
+    names: tuple[str, ...]
+    rounds: Count
+    seconds: Seconds
+    threads: Count = 1
+
+
+AnyJob = Annotated[PrepareJob | BuildJob | MeasureJob | TimeJob, Field(discriminator="kind")]
+
+
+class Answer(Record):
+    """One line from a child: a result, or an error by the name of its class.
+
+    Attributes:
+        result: the answer record as JSON text.
+    """
+
+    result: str | None = None
+    error: str | None = None
+    problem: str = ""
+    fix: str = ""
+
+
+def parse_job(line: str) -> PrepareJob | BuildJob | MeasureJob | TimeJob:
+    """The job in one line of JSON."""
+    adapter: TypeAdapter[PrepareJob | BuildJob | MeasureJob | TimeJob] = TypeAdapter(AnyJob)
+    return adapter.validate_json(line)

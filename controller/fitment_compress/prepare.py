@@ -1,0 +1,162 @@
+"""The first step: model and data are checked, cleaned and divided, before anything is built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from fitment_compress.axes import refuse_unknown_ranks
+from fitment_compress.clean import Cleaned, clean
+from fitment_compress.data import divide, load_samples, refuse_overlap, save_dataset
+from fitment_compress.errors import RequestError, SamplesError, SourceError
+from fitment_compress.graph import count_parameters, input_values, opset, tensor_spec
+from fitment_compress.jobs import Prepared, PrepareJob
+from fitment_compress.macs import count_macs
+from fitment_compress.source import Source, read_source
+from fitment_compress.workspace import Workspace
+from fitment_contract.benchmark import MetricSpec
+from fitment_contract.portfolio import DataSplit, SourceModel
+from fitment_runtime.catalog import find_runtime
+from fitment_runtime.errors import DataError, RuntimeFailure
+from fitment_runtime.metrics import AGREEMENT, Metric, default_metric, find_metric
+from fitment_runtime.scoring import predict
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from fitment_runtime.dataset import Dataset
+
+COMPARED_SAMPLES: Final = 16
+"""Real samples on which the cleaned model must give what the source gives."""
+
+_CLASSIFICATION: Final = ("top1", "topk")
+
+
+def prepare(job: PrepareJob) -> Prepared:
+    """Check, clean, divide, and run the source on every evaluation sample.
+
+    Raises:
+        RequestError: there is no such metric.
+        SourceError: the model cannot be used.
+        SamplesError: the data cannot be used.
+    """
+    import onnx
+
+    workspace = Workspace(Path(job.workspace))
+    source = read_source(Path(job.model))
+    refuse_unknown_ranks(source.model)
+    calibration, evaluation, origin = _samples(job, source)
+    probe = evaluation.subset(range(min(COMPARED_SAMPLES, len(evaluation))))
+    facts = _facts(source)
+    cleaned = clean(source.model, probe, lambda path: _outputs(path, probe), workspace.root)
+    onnx.save(cleaned.model, workspace.clean)
+    save_dataset(workspace.calibration, calibration)
+    save_dataset(workspace.evaluation, evaluation)
+    reference = _reference(source.path, evaluation, workspace)
+    metric = _metric(job.metric, evaluation, reference)
+    classification = _is_classification(job.metric or metric, reference)
+    return Prepared(
+        source=facts.model_copy(update={"macs": count_macs(cleaned.model)}),
+        data=DataSplit(
+            calibration_count=len(calibration),
+            evaluation_count=len(evaluation),
+            evaluation_share_labelled=0.0 if evaluation.label is None else 1.0,
+            source=origin,
+        ),
+        metric=metric,
+        classification=classification,
+        notes=_notes(cleaned, metric, classification),
+    )
+
+
+def _samples(job: PrepareJob, source: Source) -> tuple[Dataset, Dataset, str]:
+    """Calibration samples, evaluation samples, and where they came from."""
+    inputs = [tensor_spec(value) for value in input_values(source.model)]
+    dataset = load_samples(Path(job.data), inputs)
+    if job.calibration is None:
+        calibration, evaluation = divide(dataset)
+        return calibration, evaluation, f"{Path(job.data).name}, divided"
+    calibration = load_samples(Path(job.calibration), inputs)
+    refuse_overlap(calibration, dataset)
+    return calibration, dataset, f"{Path(job.data).name} and {Path(job.calibration).name}"
+
+
+def _facts(source: Source) -> SourceModel:
+    return SourceModel(
+        file_name=source.path.name,
+        digest=source.digest,
+        size_bytes=source.size_bytes,
+        opset=opset(source.model),
+        inputs=tuple(tensor_spec(value) for value in input_values(source.model)),
+        outputs=tuple(tensor_spec(value) for value in source.model.graph.output),
+        parameters=count_parameters(source.model),
+    )
+
+
+def _outputs(path: Path, dataset: Dataset) -> list[NDArray[Any]]:
+    return predict(find_runtime("onnxruntime").load(path), dataset)
+
+
+def _reference(path: Path, evaluation: Dataset, workspace: Workspace) -> list[NDArray[Any]]:
+    """The source's outputs for all evaluation samples, kept for the candidates."""
+    import numpy as np
+
+    try:
+        reference = _outputs(path, evaluation)
+    except RuntimeFailure as error:
+        raise SourceError(f"The model does not run on all samples: {error.detail}") from error
+    for position, values in enumerate(reference):
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            raise SourceError(
+                f"The model's output {position} is NaN or infinite for some samples.",
+                "Check that the data are scaled as in training.",
+            )
+    np.savez(workspace.reference, *reference)
+    return reference
+
+
+def _metric(
+    wanted: MetricSpec | None, evaluation: Dataset, reference: Sequence[NDArray[Any]]
+) -> MetricSpec:
+    """The metric for these labels, tried on the source's own outputs."""
+    if evaluation.label is None:
+        if wanted is not None and wanted.name != AGREEMENT:
+            _known(wanted)
+        return MetricSpec(name=AGREEMENT)
+    spec = wanted or default_metric(evaluation.label)
+    metric = _known(spec)
+    try:
+        metric.values(reference, evaluation.label)
+    except DataError as error:
+        raise SamplesError(
+            f"The labels do not fit the model: {error.detail}.",
+            "Correct the array 'label', or choose another metric with --metric.",
+        ) from error
+    return spec
+
+
+def _known(spec: MetricSpec) -> Metric:
+    try:
+        return find_metric(spec)
+    except DataError as error:
+        raise RequestError(f"The metric cannot be used: {error.detail}.") from error
+
+
+def _is_classification(metric: MetricSpec, reference: Sequence[NDArray[Any]]) -> bool:
+    """Whether decisions are compared: asked for, or the first output looks like class scores."""
+    if metric.name != AGREEMENT:
+        return metric.name in _CLASSIFICATION
+    return reference[0].ndim == 2 and reference[0].shape[1] > 1
+
+
+def _notes(cleaned: Cleaned, metric: MetricSpec, classification: bool) -> tuple[str, ...]:
+    if metric.name != AGREEMENT:
+        return cleaned.notes
+    what = (
+        "how often the largest value of the first output is where the source's is"
+        if classification
+        else "how close the outputs are to the source's"
+    )
+    return (*cleaned.notes, f"no labels: candidates are scored by {what}")

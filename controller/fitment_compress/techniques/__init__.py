@@ -1,0 +1,36 @@
+"""The known techniques: one file, one class each.
+
+Installed packages add their own under the entry-point group `fitment.techniques`.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from fitment_compress.techniques.base import Technique
+from fitment_compress.techniques.fp16 import Fp16
+from fitment_compress.techniques.int4_weights import Int4Weights
+from fitment_compress.techniques.int8_dynamic import Int8Dynamic
+from fitment_compress.techniques.int8_static import Int8Static
+from fitment_compress.techniques.magnitude_prune import MagnitudePrune
+
+ENTRY_POINT_GROUP: Final = "fitment.techniques"
+"""Each entry point names a subclass of `Technique` that takes no constructor arguments."""
+
+AnyTechnique = Technique[Any]
+BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
+    Fp16,
+    Int8Static,
+    Int8Dynamic,
+    Int4Weights,
+    MagnitudePrune,
+)
+
+
+@cache
+def known_techniques() -> dict[str, AnyTechnique]:
+    """Every technique by name; a plug-in may not take the name of a built-in one."""
+    plugged = [point.load() for point in entry_points(group=ENTRY_POINT_GROUP)]
+    return {kind.name: kind() for kind in (*plugged, *BUILT_IN)}

@@ -1,0 +1,77 @@
+"""The child process: reads jobs from stdin, one JSON line each, and answers on stdout.
+
+Whatever libraries print goes to stderr, whose end the parent keeps. When stdin ends, the parent
+is gone, and so is the child, even in the middle of a job.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import traceback
+from queue import SimpleQueue
+from typing import TextIO
+
+from fitment_compress.construct import construct
+from fitment_compress.errors import CompressError
+from fitment_compress.jobs import (
+    Answer,
+    BuildJob,
+    MeasureJob,
+    PrepareJob,
+    TimeJob,
+    parse_job,
+)
+from fitment_compress.measure import measure
+from fitment_compress.prepare import prepare
+from fitment_compress.timing import time_in_turns
+from fitment_contract.base import Record
+
+
+def main() -> None:
+    """Serve jobs until stdin ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when to stop
+    logging.basicConfig(level=logging.ERROR)
+    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    jobs: SimpleQueue[str] = SimpleQueue()
+    threading.Thread(target=_read, args=(sys.stdin, jobs), daemon=True).start()
+    while True:
+        answers.write(_answer(jobs.get()).model_dump_json() + "\n")
+        answers.flush()
+
+
+def _read(stdin: TextIO, jobs: SimpleQueue[str]) -> None:
+    for line in stdin:
+        jobs.put(line)
+    os._exit(0)
+
+
+def _answer(line: str) -> Answer:
+    try:
+        return Answer(result=_perform(parse_job(line)).model_dump_json())
+    except CompressError as error:
+        return Answer(error=type(error).__name__, problem=error.problem, fix=error.fix)
+    except MemoryError:
+        return Answer(error="CandidateError", problem="It took more memory than there is.")
+    except Exception as error:  # noqa: BLE001 - reported to the parent, with the trace on stderr
+        traceback.print_exc()
+        problem = f"{type(error).__name__}: {error}"
+        return Answer(error="CandidateError", problem=problem)
+
+
+def _perform(job: PrepareJob | BuildJob | MeasureJob | TimeJob) -> Record:
+    if isinstance(job, PrepareJob):
+        return prepare(job)
+    if isinstance(job, BuildJob):
+        return construct(job)
+    if isinstance(job, MeasureJob):
+        return measure(job)
+    return time_in_turns(job)
+
+
+if __name__ == "__main__":
+    main()
