@@ -18,7 +18,7 @@ from fitment_controller.domain.devices import (
     VariantCell,
     VariantRef,
 )
-from fitment_controller.domain.evidence import Evidence, ModelVersion
+from fitment_controller.domain.evidence import Evidence, KnownFailure, ModelVersion
 from fitment_controller.domain.log import LogEntry
 from fitment_controller.domain.plan import (
     Plan,
@@ -63,6 +63,7 @@ __all__ = [
     "FleetSummary",
     "GateResult",
     "GateVerdict",
+    "KnownFailure",
     "LogEntry",
     "Member",
     "MemberState",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from fitment_contract.base import Count, DeviceId, Name, Record, Timestamp
+from fitment_contract.base import Count, DeviceId, Digest, Name, Record, Timestamp
 from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.device import Fingerprint
+from fitment_contract.phase import FailureReason
 from fitment_contract.portfolio import Portfolio
 
 
@@ -25,3 +27,18 @@ class Evidence(Record):
     device_class: Name
     region: Name
     received_at: Timestamp
+
+
+class KnownFailure(Record):
+    """A variant that does not work on a fingerprint, as its devices reported.
+
+    Attributes:
+        reason: of the newest failure.
+        count: how often it was reported.
+    """
+
+    digest: Digest
+    fingerprint: Fingerprint
+    reason: FailureReason
+    detail: str
+    count: Count

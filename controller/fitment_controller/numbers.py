@@ -1,0 +1,183 @@
+"""What is believed about each variant on one device: every number from its nearest source.
+
+Latency comes measured on this fingerprint, else measured on this class, else predicted. A
+prediction is the latency of something measured nearby (or, with nothing measured, the build
+host's baseline times the class's speed) times the ratio expected between the two variants: the
+class's prior where it has one, else the ratio seen on the build host. So numbers of different
+sources stay on one scale.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fitment_contract.device import DeviceFacts
+from fitment_contract.portfolio import Portfolio, PortfolioEntry
+from fitment_contract.variant import Variant
+from fitment_controller.domain import CandidateNumbers, Estimate, NumberSource
+from fitment_controller.evidence import EvidenceIndex, loss, worst_slice_value
+from fitment_controller.profile_kinds import DeviceClass
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A listed variant with its numbers on the device in question.
+
+    Attributes:
+        measured: its latency was measured on this fingerprint or class.
+    """
+
+    variant: Variant
+    numbers: CandidateNumbers
+    measured: bool
+
+
+def candidates(
+    portfolio: Portfolio, facts: DeviceFacts, device_class: DeviceClass, evidence: EvidenceIndex
+) -> list[Candidate]:
+    """Every listed variant of the portfolio with its numbers, by name."""
+    estimator = _Estimator(portfolio, facts, device_class, evidence)
+    listed = sorted(portfolio.listed(), key=lambda entry: entry.name)
+    return [estimator.candidate(entry) for entry in listed if entry.variant is not None]
+
+
+@dataclass(frozen=True)
+class _Anchor:
+    """A latency to predict others from."""
+
+    p50_seconds: float
+    p95_seconds: float
+    ratio: float
+    measured: bool
+
+
+class _Estimator:
+    def __init__(
+        self,
+        portfolio: Portfolio,
+        facts: DeviceFacts,
+        device_class: DeviceClass,
+        evidence: EvidenceIndex,
+    ) -> None:
+        self._portfolio = portfolio
+        self._facts = facts
+        self._class = device_class
+        self._evidence = evidence
+        self._baseline = portfolio.entry(portfolio.baseline)
+        self._anchor = self._find_anchor()
+
+    def candidate(self, entry: PortfolioEntry) -> Candidate:
+        variant = entry.variant
+        assert variant is not None  # a listed entry has one
+        nearest = self._evidence.nearest(variant.digest, self._facts, self._class.name)
+        accuracy, accuracy_loss, slice_loss = self._accuracy(entry)
+        if nearest is not None:
+            source, measured = nearest
+            p50 = measured.number("latency_p50_seconds", source)
+            p95 = measured.number("latency_p95_seconds", source)
+            memory = measured.number("memory_bytes", source)
+        else:
+            p50, p95 = self._predict(entry)
+            memory = Estimate(value=variant.needs.memory_bytes, source=NumberSource.BUILD_HOST, n=1)
+        numbers = CandidateNumbers(
+            accuracy=accuracy,
+            accuracy_loss=accuracy_loss,
+            worst_slice_loss=slice_loss,
+            latency_p50_seconds=p50,
+            latency_p95_seconds=p95,
+            memory_bytes=memory,
+            link_bytes=variant.artifact.size_bytes,
+        )
+        return Candidate(variant, numbers, measured=nearest is not None)
+
+    def _accuracy(
+        self, entry: PortfolioEntry
+    ) -> tuple[Estimate | None, Estimate | None, Estimate | None]:
+        """Accuracy, its loss and the worst slice's loss. Without labels: lost agreement."""
+        reference = self._baseline.benchmark if self._baseline else None
+        reference_score = reference.score() if reference else None
+        if reference_score is None:
+            if entry.agreement is None:
+                return None, None, None
+            lost = 1.0 - entry.agreement.value
+            return None, Estimate(value=lost, source=NumberSource.BUILD_HOST, n=1), None
+        value, worst = self._scores(entry)
+        return (
+            value,
+            _lost(reference_score.value, value, reference_score.higher_is_better),
+            _lost(worst_slice_value(reference_score), worst, reference_score.higher_is_better),
+        )
+
+    def _scores(self, entry: PortfolioEntry) -> tuple[Estimate | None, Estimate | None]:
+        assert entry.variant is not None
+        nearest = self._evidence.nearest(entry.variant.digest, self._facts, self._class.name)
+        if nearest is not None and nearest[1].accuracy is not None:
+            source, measured = nearest
+            return measured.number("accuracy", source), measured.number("worst_slice", source)
+        score = entry.benchmark.score() if entry.benchmark else None
+        return _built(score.value if score else None), _built(worst_slice_value(score))
+
+    def _predict(self, entry: PortfolioEntry) -> tuple[Estimate | None, Estimate | None]:
+        ratio = self._ratio(entry)
+        if self._anchor is None or ratio is None:
+            return None, None
+        guessed = self._anchor.measured or self._prior(entry) is not None
+        source = NumberSource.PREDICTED if guessed else NumberSource.BUILD_HOST
+        scale = ratio / self._anchor.ratio
+        n = 0 if guessed else 1
+        return (
+            Estimate(value=self._anchor.p50_seconds * scale, source=source, n=n),
+            Estimate(value=self._anchor.p95_seconds * scale, source=source, n=n),
+        )
+
+    def _find_anchor(self) -> _Anchor | None:
+        baseline_first = sorted(
+            self._portfolio.listed(),
+            key=lambda entry: (entry.name != self._portfolio.baseline, entry.name),
+        )
+        for wanted in (NumberSource.FINGERPRINT, NumberSource.CLASS):
+            for entry in baseline_first:
+                anchor = self._measured_anchor(entry, wanted)
+                if anchor is not None:
+                    return anchor
+        if self._baseline is None or self._baseline.benchmark is None:
+            return None
+        latency = self._baseline.benchmark.latency
+        speed = self._class.speed.latency_ratio if self._class.speed else 1.0
+        return _Anchor(latency.p50_seconds * speed, latency.p95_seconds * speed, 1.0, False)
+
+    def _measured_anchor(self, entry: PortfolioEntry, wanted: NumberSource) -> _Anchor | None:
+        ratio = self._ratio(entry)
+        if entry.variant is None or ratio is None:
+            return None
+        nearest = self._evidence.nearest(entry.variant.digest, self._facts, self._class.name)
+        if nearest is None or nearest[0] is not wanted:
+            return None
+        measured = nearest[1]
+        return _Anchor(measured.latency_p50_seconds, measured.latency_p95_seconds, ratio, True)
+
+    def _ratio(self, entry: PortfolioEntry) -> float | None:
+        """Expected latency over the baseline's on this class; None when nothing says."""
+        if entry.name == self._portfolio.baseline:
+            return 1.0
+        prior = self._prior(entry)
+        if prior is not None:
+            return prior
+        baseline = self._baseline.benchmark if self._baseline else None
+        if entry.benchmark is None or baseline is None or baseline.latency.p95_seconds <= 0:
+            return None
+        return entry.benchmark.latency.p95_seconds / baseline.latency.p95_seconds or None
+
+    def _prior(self, entry: PortfolioEntry) -> float | None:
+        prior = self._class.prior(entry.variant) if entry.variant else None
+        return prior.latency_ratio if prior else None
+
+
+def _built(value: float | None) -> Estimate | None:
+    return None if value is None else Estimate(value=value, source=NumberSource.BUILD_HOST, n=1)
+
+
+def _lost(reference: float | None, value: Estimate | None, higher: bool) -> Estimate | None:
+    if reference is None or value is None:
+        return None
+    return value.model_copy(update={"value": loss(reference, value.value, higher)})
