@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from fitment_agent.durable import make_folder, sync_folder
 from fitment_agent.worker_jobs import JobFailure, VerifyDone, VerifyJob
 from fitment_contract.artifact import Artifact
 from fitment_contract.phase import FailureReason
@@ -28,7 +29,7 @@ def verify(job: VerifyJob, tell: Callable[[str, int, int], None]) -> VerifyDone:
         OSError: the storage failed.
     """
     partial, blobs = Path(job.partial), Path(job.blobs)
-    blobs.mkdir(parents=True, exist_ok=True)
+    make_folder(blobs)
     for done, artifact in enumerate(job.artifacts):
         tell("verify", done, len(job.artifacts))
         _settle(artifact, partial / artifact.digest, blobs / artifact.digest)
@@ -48,8 +49,8 @@ def _settle(artifact: Artifact, partial: Path, blob: Path) -> None:
         )
     _require_content(artifact, partial)
     os.replace(partial, blob)
-    _sync_folder(blob.parent)
-    _sync_folder(partial.parent)
+    sync_folder(blob.parent)
+    sync_folder(partial.parent)
 
 
 def _require_content(artifact: Artifact, path: Path) -> None:
@@ -79,11 +80,3 @@ def _sha256(path: Path) -> str:
         while chunk := file.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

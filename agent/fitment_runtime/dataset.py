@@ -70,7 +70,7 @@ def load_dataset(path: Path, inputs: Sequence[TensorSpec]) -> Dataset:
     Raises:
         DataError: the file, an array's name, type, shape, count or value is wrong.
     """
-    arrays = _read(path)
+    arrays = read_arrays(path)
     specs = {spec.name: spec for spec in inputs}
     samples = {}
     whole = set()
@@ -125,13 +125,19 @@ def concatenate(datasets: Mapping[str, Dataset]) -> Dataset:
         ) from error
 
 
-def _read(path: Path) -> dict[str, Array]:
+def read_arrays(path: Path) -> dict[str, Array]:
+    """All arrays of an npz, by name; nothing pickled is ever loaded.
+
+    Raises:
+        DataError: the file cannot be read, or is no npz of plain arrays.
+    """
     import numpy as np
 
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path.name} is a single array: save it with numpy.savez")
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DataError(f"{path.name} is a single array: save it with numpy.savez")
+        with archive:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
@@ -152,7 +158,8 @@ def _typed(name: str, values: Array, dtype: str) -> Array:
                 f"{name!r} holds {values.dtype}, the model takes {dtype}: convert it with "
                 f".astype('{dtype}'), scaled as in training"
             )
-        return values.astype(wanted, copy=False)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused as such
+            return values.astype(wanted, copy=False)
     if values.dtype.kind not in "iubf":
         raise DataError(f"{name!r} holds {values.dtype}, the model takes {dtype}: convert it")
     _require_finite(name, values)

@@ -7,12 +7,11 @@ the rest is exactly what was fed and what came out.
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fitment_runtime.dataset import Dataset
-from fitment_runtime.errors import GoldenMismatch, InferenceFailure
+from fitment_runtime.dataset import Dataset, read_arrays
+from fitment_runtime.errors import DataError, GoldenMismatch, InferenceFailure
 from fitment_runtime.session import Session
 
 if TYPE_CHECKING:
@@ -106,13 +105,10 @@ def _compare(name: str, index: int, found: Array, golden: Array, tolerance: floa
 
 
 def _read(path: Path) -> dict[str, Array]:
-    import numpy as np
-
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
-        raise GoldenMismatch(f"the golden file {path.name} cannot be read: {error}") from error
+        return read_arrays(path)
+    except DataError as error:
+        raise GoldenMismatch(f"the golden file is unusable: {error.detail}") from error
 
 
 def _sample(values: Array, index: int) -> Array:

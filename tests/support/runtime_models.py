@@ -232,3 +232,37 @@ def save_external_data(path: Path, location: str) -> Path:
         [("y", "float32", [4])],
         [weight],
     )
+
+
+def save_crashing(path: Path, at_load: bool = False) -> Path:
+    """`x` (n, 8) to `y` (n, 8), computing the int64 minimum divided by -1 on the way.
+
+    x86 traps on that division, onnxruntime does not guard it, and the process dies of SIGFPE: when
+    the model runs, or when it is loaded and its constants are folded. ARM CPUs do not trap.
+    """
+    operands = [
+        constant("smallest", np.array([np.iinfo(np.int64).min])),
+        constant("minus_one", np.array([-1])),
+        constant("zero", np.array([0])),
+    ]
+    if at_load:
+        nodes = [helper.make_node("Div", ["smallest", "minus_one"], ["quotient"])]
+    else:
+        nodes = [
+            helper.make_node("Cast", ["x"], ["whole"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["whole", "zero"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "smallest"], ["dividend"]),
+            helper.make_node("Add", ["nothing", "minus_one"], ["divisor"]),
+            helper.make_node("Div", ["dividend", "divisor"], ["quotient"]),
+        ]
+    return save(
+        path,
+        [
+            *nodes,
+            helper.make_node("Cast", ["quotient"], ["q"], to=TensorProto.FLOAT),
+            helper.make_node("Add", ["x", "q"], ["y"]),
+        ],
+        [("x", "float32", ["n", 8])],
+        [("y", "float32", ["n", 8])],
+        operands,
+    )

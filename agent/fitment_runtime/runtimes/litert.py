@@ -20,6 +20,7 @@ _CONVOLUTIONS: Final = frozenset(
     {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"}
 )
 _MATMULS: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
+_DELEGATE: Final = "DELEGATE"  # stands for the operators it took over, which are listed as well
 _INTEGER_DTYPES: Final = frozenset({"int8", "uint8", "int16"})
 
 
@@ -168,6 +169,8 @@ def _count(interpreter: Any, operators: list[Any]) -> KernelCounts:
     integer: Counter[str] = Counter()
     for operator in operators:
         name = str(operator["op_name"])
+        if name == _DELEGATE:
+            continue
         names[name] += 1
         first = next(iter(operator["inputs"]), None)
         if first is not None and dtypes.get(int(first)) in _INTEGER_DTYPES:
