@@ -58,11 +58,7 @@ def message(
     delivery: Delivery,
     now: datetime,
 ) -> Desired:
-    """The message for one device.
-
-    Args:
-        portfolios: every assigned (model, version).
-    """
+    """The message for one device; `portfolios` holds every assigned (model, version)."""
     return Desired(
         device=state.device,
         sent_at=now,

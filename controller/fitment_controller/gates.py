@@ -26,8 +26,7 @@ BAD = frozenset({MemberState.FAILED, MemberState.TIMED_OUT})
 def judge(rollout: Rollout, touched: Sequence[Member], canary: bool) -> tuple[GateResult, ...]:
     """Every gate over the devices of one stratum that were touched and not assigned back.
 
-    Args:
-        canary: in the canary step a single failure fails the stratum.
+    In the `canary` step a single failure fails the stratum.
     """
     policy = rollout.request.policy
     proved = [member for member in touched if member.state is MemberState.SUCCEEDED]

@@ -152,9 +152,8 @@ def abort(
 ) -> Step:
     """Add no device any more.
 
-    Args:
-        revert: assign every touched device back at once; otherwise what was proved stays, and
-            those on their way finish first.
+    With `revert` every touched device is assigned back at once; otherwise what was proved stays,
+    and those on their way finish first.
 
     Raises:
         TransitionRefused: it has ended.
