@@ -20,7 +20,7 @@ from fitment_contract.codec import channel_of, encode
 from fitment_contract.messages import Command, Desired
 from fitment_contract.topics import DownChannel, Topics
 from fitment_controller.broker.base import BrokerEndpoint
-from fitment_controller.intake import Fleet, Intake
+from fitment_controller.inbox import Fleet, Inbox
 
 _log = logging.getLogger(__name__)
 
@@ -50,15 +50,15 @@ class Gateway:
         self._stopping = threading.Event()
         self._published: Counter[str] = Counter()
         self._count_lock = threading.Lock()
-        self._intake: Intake | None = None
+        self._inbox: Inbox | None = None
         self._thread: threading.Thread | None = None
 
     def start(self, fleet: Fleet) -> None:
         """Begins to connect; messages go to `fleet`."""
-        self._intake = Intake(fleet, self._topics)
-        self._intake.start()
+        self._inbox = Inbox(fleet, self._topics)
+        self._inbox.start()
         self._thread = threading.Thread(
-            target=self._run, args=(fleet, self._intake), name="gateway", daemon=True
+            target=self._run, args=(fleet, self._inbox), name="gateway", daemon=True
         )
         self._thread.start()
 
@@ -70,8 +70,8 @@ class Gateway:
             connection.lost.set()
         if self._thread is not None:
             self._thread.join()
-        if self._intake is not None:
-            self._intake.stop()
+        if self._inbox is not None:
+            self._inbox.stop()
 
     def publish(self, message: Desired | Command) -> bool:
         """Hands a message to the connection: desired state retained, commands not.
@@ -107,18 +107,18 @@ class Gateway:
         with self._count_lock:
             return dict(self._published)
 
-    def _run(self, fleet: Fleet, intake: Intake) -> None:
+    def _run(self, fleet: Fleet, inbox: Inbox) -> None:
         shortest, longest = _BACKOFF_SECONDS
         pause = shortest
         while not self._stopping.is_set():
-            if self._serve_one_connection(fleet, intake):
+            if self._serve_one_connection(fleet, inbox):
                 pause = shortest
             self._stopping.wait(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads load
             pause = min(pause * 2, longest)
 
-    def _serve_one_connection(self, fleet: Fleet, intake: Intake) -> bool:
+    def _serve_one_connection(self, fleet: Fleet, inbox: Inbox) -> bool:
         """Connects and stays until the connection is lost; True if messages flowed."""
-        connection = _Connection(self._endpoint, self._client_id, self._topics.all_up(), intake)
+        connection = _Connection(self._endpoint, self._client_id, self._topics.all_up(), inbox)
         try:
             connection.open()
             self._connection = connection
@@ -148,7 +148,7 @@ class _Connection:
     """
 
     def __init__(
-        self, endpoint: BrokerEndpoint, client_id: str, subscription: str, intake: Intake
+        self, endpoint: BrokerEndpoint, client_id: str, subscription: str, inbox: Inbox
     ) -> None:
         self.lost = threading.Event()
         self._ready = threading.Event()
@@ -164,7 +164,7 @@ class _Connection:
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
         client.on_disconnect = self._on_disconnect
-        client.on_message = lambda _client, _data, message: intake.put(
+        client.on_message = lambda _client, _data, message: inbox.put(
             message.topic, bytes(message.payload)
         )
         self._client = client

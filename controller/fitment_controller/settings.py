@@ -143,6 +143,11 @@ def default_data_dir(environment: Mapping[str, str]) -> Path:
     return Path(base) / "fitment"
 
 
+def wants_colour(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether the terminal's owner lets programs use colours (https://no-color.org)."""
+    return not environment.get("NO_COLOR") and environment.get("TERM") != "dumb"
+
+
 def _load(
     kind: type[_Settings], flags: Mapping[str, Any], environment: Mapping[str, str]
 ) -> _Settings:

@@ -13,18 +13,18 @@ from hypothesis import strategies as st
 from fitment_contract.codec import MAX_MESSAGE_BYTES
 from fitment_contract.messages import UpMessage
 from fitment_contract.topics import DownChannel, UpChannel
-from fitment_controller.intake import Intake, IntakeLimits
+from fitment_controller.inbox import Inbox, InboxLimits
 from support.edge_fleet import RememberingFleet, vitals, wire
 from support.edge_mqtt import TOPICS, wait_for
 
 
 def take_in(fleet: RememberingFleet, *raw: tuple[str, bytes]) -> None:
-    """Everything given passes through an intake that is then stopped."""
-    intake = Intake(fleet, TOPICS)
-    intake.start()
+    """Everything given passes through an inbox that is then stopped."""
+    inbox = Inbox(fleet, TOPICS)
+    inbox.start()
     for topic, payload in raw:
-        intake.put(topic, payload)
-    intake.stop()
+        inbox.put(topic, payload)
+    inbox.stop()
 
 
 def changed(**fields: object) -> bytes:
@@ -83,14 +83,14 @@ def test_messages_that_wait_together_are_one_batch() -> None:
         return False
 
     fleet = RememberingFleet(fails=block_first)
-    intake = Intake(fleet, TOPICS, IntakeLimits(batch_count=10, batch_seconds=0.0))
-    intake.start()
-    intake.put(*wire(vitals("first")))
+    inbox = Inbox(fleet, TOPICS, InboxLimits(batch_count=10, batch_seconds=0.0))
+    inbox.start()
+    inbox.put(*wire(vitals("first")))
     assert entered.wait(20)
     for number in range(25):
-        intake.put(*wire(vitals(f"pi-{number}")))
+        inbox.put(*wire(vitals(f"pi-{number}")))
     gate.set()
-    intake.stop()
+    inbox.stop()
     assert [len(batch) for batch in fleet.batches] == [1, 10, 10, 5]
 
 
@@ -114,22 +114,22 @@ def test_a_flood_of_wrong_messages_is_not_a_flood_of_lines(
 def test_a_full_queue_holds_the_connection_back() -> None:
     gate = threading.Event()
     fleet = RememberingFleet(fails=lambda message: not gate.wait(20))
-    intake = Intake(fleet, TOPICS, IntakeLimits(batch_count=1, queue_count=2))
-    intake.start()
+    inbox = Inbox(fleet, TOPICS, InboxLimits(batch_count=1, queue_count=2))
+    inbox.start()
     done = threading.Event()
 
     def connection() -> None:
         for number in range(8):
-            intake.put(*wire(vitals("pi", number)))
+            inbox.put(*wire(vitals("pi", number)))
         done.set()
 
     thread = threading.Thread(target=connection)
     thread.start()
-    wait_for(lambda: intake._queue.full(), "a full queue")
+    wait_for(lambda: inbox._queue.full(), "a full queue")
     assert not done.is_set()
     gate.set()
     thread.join()
-    intake.stop()
+    inbox.stop()
     assert len(fleet.messages) == 8
 
 
@@ -137,7 +137,7 @@ def test_a_full_queue_holds_the_connection_back() -> None:
 @given(st.lists(st.tuples(st.text(max_size=40), st.binary(max_size=80)), max_size=20))
 def test_no_noise_is_fatal(noise: list[tuple[str, bytes]]) -> None:
     fleet = RememberingFleet()
-    logging.getLogger("fitment_controller.intake").setLevel(logging.ERROR)
+    logging.getLogger("fitment_controller.inbox").setLevel(logging.ERROR)
     take_in(fleet, *noise, wire(vitals("pi")))
     assert [message.device for message in fleet.messages] == ["pi"]
     assert sum(fleet.dropped.values()) == len(noise)
