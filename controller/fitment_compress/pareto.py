@@ -16,7 +16,7 @@ from fitment_compress.wording import count_bytes, duration, score_text
 from fitment_contract.benchmark import Score
 from fitment_contract.portfolio import Portfolio, PortfolioEntry
 
-WIDTH, HEIGHT = 960, 540
+WIDTH, HEIGHT = 1080, 540
 _LEFT, _TOP, _RIGHT, _BOTTOM = 84, 64, 560, 468
 _LIST_X: Final = 592
 _VISIBLE_SHARE: Final = 0.15
@@ -60,13 +60,14 @@ class _Point:
 class _Scale:
     """Maps latency (logarithmic) and goodness (linear) to the plot."""
 
-    def __init__(self, seconds: Sequence[float], goodness: Sequence[float]) -> None:
+    def __init__(self, seconds: Sequence[float], goodness: Sequence[float], error: float) -> None:
         low, high = math.log10(min(seconds)), math.log10(max(seconds))
         room = max(0.08 * (high - low), 0.04)
         self._low, self._high = low - room, high + room
         self.best = max(goodness)
-        self.floor = max(min(goodness), self.best - _VISIBLE_SHARE * abs(self.best))
-        self._room = 0.12 * (self.best - self.floor) or 0.01
+        worst = self.best - _VISIBLE_SHARE * abs(self.best)
+        self.floor = min(value for value in goodness if value >= worst)
+        self._room = max(0.12 * (self.best - self.floor), 1.1 * error) or 0.01
 
     def x(self, seconds: float) -> float:
         share = (math.log10(seconds) - self._low) / (self._high - self._low)
@@ -98,7 +99,8 @@ def draw(portfolio: Portfolio) -> str:
     """The SVG of a portfolio with at least one listed entry."""
     entries = portfolio.listed()
     goodness = [_goodness(_score(entry), _score(entry).value) for entry in entries]
-    scale = _Scale([_seconds(entry) for entry in entries], goodness)
+    error = max(_score(entry).standard_error or 0.0 for entry in entries)
+    scale = _Scale([_seconds(entry) for entry in entries], goodness, error)
     points = _points(entries, scale)
     body = (
         _frame(portfolio, scale, _score(entries[0])),

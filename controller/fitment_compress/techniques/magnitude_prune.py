@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.graph import WEIGHTED_OPERATORS, replace_initializer, weight_initializers
+from fitment_compress.graph import (
+    WEIGHTED_OPERATORS,
+    attribute,
+    replace_initializer,
+    weight_initializers,
+)
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from onnx import ModelProto
+    from onnx import ModelProto, NodeProto
 
 
 class MagnitudePruneOptions(Options):
@@ -34,7 +39,7 @@ class MagnitudePrune(Technique[MagnitudePruneOptions]):
     """Zeroes in place of the weights of least magnitude, without retraining.
 
     The file keeps its size and its speed: what shrinks is the transfer, because zeroes compress.
-    Depthwise convolutions are spared: they hold few weights and suffer most.
+    Grouped (depthwise) convolutions are spared: they hold few weights and suffer most.
     """
 
     name = "magnitude-prune"
@@ -53,13 +58,16 @@ class MagnitudePrune(Technique[MagnitudePruneOptions]):
         self, model: ModelProto, options: MagnitudePruneOptions, context: Context
     ) -> ModelProto:
         """See `Technique.apply`."""
+        spared = {node.input[1] for node in model.graph.node if _is_depthwise(node)}
         weights = {
             name: values
             for name, values in weight_initializers(model).items()
-            if not _is_depthwise(values)
+            if name not in spared
         }
         if not weights:
-            raise TechniqueError("All weights of this model are depthwise; none can be pruned.")
+            raise TechniqueError(
+                "All weights of this model are in grouped convolutions; none can be pruned."
+            )
         score = lamp_scores if options.scope == "adaptive" else abs
         scores = {name: score(values) for name, values in weights.items()}
         shared = _threshold(list(scores.values()), options.sparsity)
@@ -85,8 +93,8 @@ def lamp_scores(weight: NDArray[Any]) -> NDArray[Any]:
     return scores.reshape(weight.shape)
 
 
-def _is_depthwise(weight: NDArray[Any]) -> bool:
-    return weight.ndim > 2 and weight.shape[1] == 1
+def _is_depthwise(node: NodeProto) -> bool:
+    return node.op_type == "Conv" and attribute(node, "group", 1) > 1
 
 
 def _threshold(scores: list[NDArray[Any]], sparsity: float) -> float:
