@@ -40,11 +40,11 @@ def assign(state: DesiredState, assigned: Assigned) -> DesiredState:
     )
 
 
-def withdraw(state: DesiredState, model: str) -> DesiredState:
-    """The next generation, in which `model` is taken back."""
+def withdraw(state: DesiredState, model: str, generation: int) -> DesiredState:
+    """The generation in which `model` is taken back."""
     return state.model_copy(
         update={
-            "generation": state.generation + 1,
+            "generation": generation,
             "assigned": tuple(entry for entry in state.assigned if entry.model != model),
             "withdrawn": tuple(sorted({*state.withdrawn, model})),
             "handed_over": False,

@@ -1,142 +1,289 @@
-"""From payloads to the fleet service: decode, count what is wrong, hand over in batches.
+"""A batch of messages to changed rows. One object per batch, used once, inside one transaction.
 
-Batches exist for the database: one transaction takes a hundred messages nearly as fast as one. A
-message that cannot be decoded or handled costs itself and nothing else.
+Order: `(session, sequence)` says which message of a device is newer; an older one is dropped,
+because the newer one said all that matters. Wills carry the session they were written in and are
+believed only for it. A message from a session whose birth has not arrived is not understood yet:
+the device is asked for its birth. Measurements are kept in any order, since their id makes them
+unique.
 """
 
 from __future__ import annotations
 
-import logging
-import queue
-import threading
-import time
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from datetime import datetime, timedelta
 
-from fitment_contract.codec import decode
-from fitment_contract.errors import ContractError, TopicError
-from fitment_contract.messages import UpMessage
-from fitment_contract.topics import Topics
+from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.messages import (
+    Bench,
+    Birth,
+    Death,
+    Event,
+    EventLevel,
+    ModelState,
+    Reported,
+    UpMessage,
+    Vitals,
+    state_digest,
+)
+from fitment_controller.classify import classify, region_of
+from fitment_controller.domain import Device, DeviceVitals, Evidence, LogEntry
+from fitment_controller.ports import FleetObserver, ServiceSettings
+from fitment_controller.profiles import Profiles
+from fitment_controller.reports import ReportBook
+from fitment_controller.store import Rows
 
-_log = logging.getLogger(__name__)
-
-INTERNAL: Final = "internal"
-"""The reason under which a message is counted that the service failed on."""
-
-
-class Fleet(Protocol):
-    """What the gateway needs of the fleet service."""
-
-    def receive(self, messages: Sequence[UpMessage]) -> None:
-        """Handles a batch in one transaction."""
-
-    def broker_connected(self) -> None:
-        """Publishes all desired state: the broker may have lost everything."""
-
-    def note_dropped(self, reason: str) -> None:
-        """Counts a payload that never became a message."""
-
-
-@dataclass(frozen=True)
-class IntakeLimits:
-    """How much is gathered before it is handed over.
-
-    Attributes:
-        batch_count: messages of one transaction at most.
-        batch_seconds: the first message of a batch waits this long at most.
-        queue_count: payloads waiting to be decoded; beyond it the connection stops reading, and
-            the broker holds the rest back.
-    """
-
-    batch_count: int = 256
-    batch_seconds: float = 0.02
-    queue_count: int = 20_000
+LARGEST_COUNTER = 2**53
+"""No honest device counts further, and databases end at 2**63."""
 
 
 class Intake:
-    """A worker thread between the connection and the service.
+    """Takes in one batch.
 
-    Args:
-        fleet: what takes the messages.
-        topics: parses the topics.
-        limits: sizes and times.
+    Attributes:
+        received: message types, one per message.
+        dropped: a reason per dropped message.
+        ask: devices to be asked for their birth.
     """
 
-    def __init__(self, fleet: Fleet, topics: Topics, limits: IntakeLimits | None = None) -> None:
-        self._fleet = fleet
-        self._topics = topics
-        self._limits = limits or IntakeLimits()
-        self._queue: queue.Queue[tuple[str, bytes] | None] = queue.Queue(self._limits.queue_count)
-        self._failures: Counter[str] = Counter()
-        self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
+    def __init__(
+        self,
+        rows: Rows,
+        profiles: Profiles,
+        settings: ServiceSettings,
+        observer: FleetObserver,
+        now: datetime,
+    ) -> None:
+        self.received: list[str] = []
+        self.dropped: list[str] = []
+        self.ask: set[str] = set()
+        self._rows = rows
+        self._profiles = profiles
+        self._settings = settings
+        self._observer = observer
+        self._now = now
+        self._devices: dict[str, Device] = {}
+        self._book = ReportBook({}, observer, now)
+        self._changed: set[str] = set()
+        self._born: dict[str, Birth] = {}
+        self._evidence: dict[str, Evidence] = {}
+        self._log: list[LogEntry] = []
 
-    def start(self) -> None:
-        """Begins to hand messages over."""
-        self._thread.start()
+    def run(self, messages: Sequence[UpMessage]) -> None:
+        """Read what is known of the devices, apply every message, write what changed."""
+        ids = sorted({message.device for message in messages})
+        self._devices = self._rows.devices.get(ids)
+        self._book = ReportBook(self._rows.reported.get(ids), self._observer, self._now)
+        for message in messages:
+            self.received.append(type(message).__name__.lower())
+            reason = self._apply(message)
+            if reason is not None:
+                self.dropped.append(reason)
+        self._write()
 
-    def put(self, topic: str, payload: bytes) -> None:
-        """Takes a payload as received; blocks while the queue is full."""
-        self._queue.put((topic, payload))
+    # --------------------------------------------------------------------------------- order
 
-    def stop(self) -> None:
-        """Hands over what was taken and ends."""
-        self._queue.put(None)
-        self._thread.join()
+    def _apply(self, message: UpMessage) -> str | None:
+        """Apply one message; the reason when it is dropped."""
+        if max(message.session, message.sequence) > LARGEST_COUNTER:
+            return "out_of_range"
+        if isinstance(message, (Birth, Reported)) and message.generation > LARGEST_COUNTER:
+            return "out_of_range"
+        device = self._devices.get(message.device)
+        if isinstance(message, Birth):
+            return self._birth(message, device)
+        if device is None:
+            self.ask.add(message.device)
+            return "unknown_device"
+        if isinstance(message, Death):
+            return self._death(message, device)
+        if isinstance(message, Bench):
+            self._measured(message.report, device)
+        if message.session > device.session:
+            self.ask.add(message.device)
+            return None if isinstance(message, Bench) else "before_birth"
+        if (message.session, message.sequence) <= (device.session, device.sequence):
+            return None if isinstance(message, Bench) else "out_of_order"
+        self._heard(message, device)
+        return None
 
-    def _run(self) -> None:
-        running = True
-        while running:
-            raw, running = self._gather()
-            messages = [message for item in raw if (message := self._decode(*item)) is not None]
-            if messages:
-                self._deliver(messages)
+    def _heard(self, message: UpMessage, device: Device) -> None:
+        """A message in its turn: renew the lease, then take what it says."""
+        lease = self._now + timedelta(seconds=self._settings.lease_seconds)
+        changes: dict[str, object] = {
+            "session": message.session,
+            "sequence": message.sequence,
+            "online": True,
+            "lease_until": lease,
+            "last_seen": self._now,
+        }
+        if isinstance(message, Vitals):
+            changes["vitals"] = _vitals(message, self._now)
+            if message.state_digest != device.state_digest:
+                self.ask.add(device.id)
+        self._put(device.model_copy(update=changes))
+        if isinstance(message, Reported):
+            self._reported(device.id, message.generation, message.models)
+        elif isinstance(message, Event):
+            self._note(message.name, message.detail, message.level, device.id)
 
-    def _gather(self) -> tuple[list[tuple[str, bytes]], bool]:
-        """The next batch of payloads, and whether there will be another."""
-        batch: list[tuple[str, bytes]] = []
-        deadline: float | None = None
-        while len(batch) < self._limits.batch_count:
-            wait = None if deadline is None else max(0.0, deadline - time.monotonic())
-            try:
-                item = self._queue.get(timeout=wait)
-            except queue.Empty:
-                break
-            if item is None:
-                return batch, False
-            batch.append(item)
-            deadline = deadline or time.monotonic() + self._limits.batch_seconds
-        return batch, True
+    # ------------------------------------------------------------------------------- messages
 
-    def _decode(self, topic: str, payload: bytes) -> UpMessage | None:
-        try:
-            message = decode(self._topics.parse(topic), payload)
-            if not isinstance(message, UpMessage):
-                raise TopicError(f"{topic!r} does not go up")
-        except ContractError as error:
-            self._drop(error.reason, topic, error.detail)
-            return None
-        return message
+    def _birth(self, message: Birth, known: Device | None) -> str | None:
+        """Facts and full state. A lower session while offline is a device set up anew."""
+        if known is not None:
+            same_life = message.session >= known.session or known.online
+            newer = (message.session, message.sequence) > (known.session, known.sequence)
+            if same_life and not newer:
+                return "out_of_order"
+        device_class = classify(message.facts, self._profiles.classes)
+        region = region_of(message.facts, self._profiles, self._settings.default_region)
+        device = Device(
+            id=message.device,
+            facts=message.facts,
+            device_class=device_class.name,
+            region=region.name,
+            fingerprint=message.facts.fingerprint,
+            agent_version=message.agent_version,
+            session=message.session,
+            sequence=message.sequence,
+            online=True,
+            lease_until=self._now + timedelta(seconds=self._settings.lease_seconds),
+            last_seen=self._now,
+            registered_at=known.registered_at if known else self._now,
+            vitals=known.vitals if known else None,
+        )
+        self._put(device)
+        self._born[device.id] = message
+        self._tell_birth(device, known)
+        self._reported(device.id, message.generation, message.models)
+        return None
 
-    def _deliver(self, messages: Sequence[UpMessage]) -> None:
-        try:
-            self._fleet.receive(messages)
-        except Exception:  # noqa: BLE001 - whatever one message does to the service, the others must arrive
-            _log.exception("a batch of %d messages failed; trying each alone", len(messages))
-            for message in messages:
-                self._deliver_alone(message)
+    def _tell_birth(self, device: Device, known: Device | None) -> None:
+        place = f"{device.device_class} in {device.region}"
+        if known is None:
+            self._note("device-registered", f"{device.id} is {place}", device=device.id)
+        elif (known.device_class, known.region) != (device.device_class, device.region):
+            self._note("device-reclassified", f"{device.id} is now {place}", device=device.id)
+        elif not known.online:
+            self._note("device-online", f"{device.id} is back", device=device.id)
+        wanted = device.facts.region
+        if wanted is not None and wanted != device.region and known is None:
+            known_regions = ", ".join(sorted(self._profiles.regions))
+            self._note(
+                "region-unknown",
+                f"{device.id} names region {wanted!r}, which no profile describes; "
+                f"known: {known_regions}",
+                EventLevel.WARNING,
+                device.id,
+            )
 
-    def _deliver_alone(self, message: UpMessage) -> None:
-        try:
-            self._fleet.receive([message])
-        except Exception as error:  # noqa: BLE001 - counted and logged; the device reports again
-            where = f"{type(message).__name__} of {message.device}"
-            self._drop(INTERNAL, where, f"{type(error).__name__}: {error}")
+    def _death(self, message: Death, device: Device) -> str | None:
+        if message.session != device.session:
+            return "stale_will"
+        if device.online:
+            self._put(device.model_copy(update={"online": False}))
+            self._note("device-offline", message.reason, device=device.id)
+        return None
 
-    def _drop(self, reason: str, where: str, detail: str) -> None:
-        self._fleet.note_dropped(reason)
-        self._failures[reason] += 1
-        count = self._failures[reason]
-        if count & (count - 1) == 0:  # at 1, 2, 4, 8...: a flood must not become a flood of lines
-            _log.warning("dropped (%s, %d so far): %s: %s", reason, count, where, detail)
+    def _reported(self, id: str, generation: int, models: tuple[ModelState, ...]) -> None:
+        device = self._devices[id]
+        digest = state_digest(generation, models)
+        self._put(device.model_copy(update={"generation": generation, "state_digest": digest}))
+        self._book.take(device, models)
+        for state in models:
+            if state.benchmark is not None:
+                self._measured(state.benchmark, device)
+
+    def _measured(self, report: BenchmarkReport, device: Device) -> None:
+        """Keep a report. Declared facts make it simulated, whatever the report says of itself."""
+        simulated = report.simulated or device.facts.simulated
+        self._evidence.setdefault(
+            report.id,
+            Evidence(
+                report=report.model_copy(update={"simulated": simulated}),
+                device=device.id,
+                device_class=device.device_class,
+                region=device.region,
+                received_at=self._now,
+            ),
+        )
+
+    # ---------------------------------------------------------------------------------- write
+
+    def _put(self, device: Device) -> None:
+        self._devices[device.id] = device
+        self._changed.add(device.id)
+
+    def _note(
+        self,
+        name: str,
+        message: str,
+        level: EventLevel = EventLevel.INFO,
+        device: str | None = None,
+    ) -> None:
+        self._log.append(
+            LogEntry(
+                id=0,
+                at=self._now,
+                level=level,
+                name=name,
+                actor=device or "controller",
+                device=device,
+                message=message,
+            )
+        )
+
+    def _write(self) -> None:
+        rows = self._rows
+        rows.devices.put([self._devices[id] for id in sorted(self._changed)])
+        rows.devices.put_labels([self._devices[id] for id in sorted(self._born)])
+        rows.reported.put(self._book.changed())
+        rows.reported.remove(self._book.gone())
+        self._write_evidence()
+        self._reconcile()
+        rows.events.add([*self._log, *self._book.log])
+
+    def _write_evidence(self) -> None:
+        unknown = self._rows.evidence.unknown(sorted(self._evidence))
+        fresh = [self._evidence[id] for id in sorted(unknown)]
+        self._rows.evidence.add(fresh)
+        for item in fresh:
+            self._observer.benchmarked(item)
+        digests = sorted({failure.digest for failure in self._book.failures})
+        known = {
+            (failure.digest, failure.fingerprint): failure
+            for failure in self._rows.evidence.failures_of(digests)
+        }
+        for failure in self._book.failures:
+            key = (failure.digest, failure.fingerprint)
+            count = known[key].count if key in known else 0
+            known[key] = failure.model_copy(update={"count": count + 1})
+        self._rows.evidence.put_failures([known[key] for key in sorted(known)])
+
+    def _reconcile(self) -> None:
+        """Tell devices that came back with another generation what is desired, again."""
+        states = self._rows.desired.get(sorted(self._born))
+        again = []
+        for id, birth in self._born.items():
+            state = states[id]
+            if state.generation == 0 or birth.generation == state.generation:
+                continue
+            # A device ahead of its desired state has outlived an older copy of this database:
+            # only a higher generation makes it listen again.
+            ahead = birth.generation > state.generation
+            generation = birth.generation + 1 if ahead else state.generation
+            again.append(state.model_copy(update={"generation": generation, "handed_over": False}))
+        self._rows.desired.put(again)
+
+
+def _vitals(message: Vitals, now: datetime) -> DeviceVitals:
+    return DeviceVitals(
+        at=now,
+        uptime_seconds=message.uptime_seconds,
+        charge_ratio=message.charge_ratio,
+        charging=message.charging,
+        temperature_celsius=message.temperature_celsius,
+        throttled=message.throttled,
+        memory_available_bytes=message.memory_available_bytes,
+        storage_free_bytes=message.storage_free_bytes,
+    )

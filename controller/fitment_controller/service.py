@@ -2,96 +2,69 @@
 
 Every public method may be called from any thread; one lock guards state changes, and each of them
 is one transaction. Nothing is kept in memory that a killed controller would miss: what is desired
-is committed before it is published, and `handed_over` is set only after the publisher took it.
+is committed before it is published, and noted as handed over only after the publisher took it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+import threading
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import Protocol
 
-from fitment_contract.benchmark import BenchmarkProtocol
-from fitment_contract.messages import Command, Desired, UpMessage
+from sqlalchemy.exc import SQLAlchemyError
+
+from fitment_contract.messages import Command, CommandName, EventLevel, UpMessage
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.blobs import BlobStore
-from fitment_controller.domain import (
-    Device,
-    DeviceFilter,
-    DeviceModel,
-    Evidence,
-    FleetSummary,
-    LogEntry,
-    Member,
-    ModelVersion,
-    Page,
-    Plan,
-    Rollout,
-    RolloutRequest,
-    Selection,
+from fitment_controller.desired import Delivery
+from fitment_controller.dispatch import carry_out, hand_over, observations
+from fitment_controller.domain import LogEntry, ModelVersion, Plan, Rollout, RolloutRequest
+from fitment_controller.errors import MissingBlobs, NotFoundError, PlanRefused
+from fitment_controller.intake import Intake
+from fitment_controller.plan import make_plan
+from fitment_controller.planning import gather, measured_before
+from fitment_controller.ports import (
+    FleetObserver,
+    IntakeSnapshot,
+    Publisher,
+    ServiceSettings,
+    Unobserved,
 )
-
-
 from fitment_controller.profiles import Profiles
-from fitment_controller.store import Store
+from fitment_controller.questions import FleetQuestions
+from fitment_controller.registry import artifacts_of, check_portfolio, missing_from
+from fitment_controller.rollout import Step, abort, advance, begin, pause, resume
+from fitment_controller.store import Rows, Store
+
+__all__ = [
+    "FleetObserver",
+    "FleetService",
+    "IntakeSnapshot",
+    "Publisher",
+    "ServiceSettings",
+]
+
+CONTROLLER = "controller"
+"""The actor of what happens by itself."""
+
+_log = logging.getLogger(__name__)
 
 
-class Publisher(Protocol):
-    """Sends messages down to devices."""
+class FleetService(FleetQuestions):
+    """Headquarters: what arrives, what is commanded and what is asked.
 
-    def publish(self, message: Desired | Command) -> bool:
-        """True once handed to the broker connection; never blocks long; thread-safe."""
-
-
-class FleetObserver(Protocol):
-    """Is told what passes through, for metrics. Called under the lock: count and return."""
-
-    def update_finished(self, model: str, result: str, reason: str) -> None:
-        """A deployment ended: result `succeeded` or `failed`, with the device's reason."""
-
-    def stage_finished(self, stage: str, seconds: float) -> None:
-        """A deployment left a phase after `seconds`, as seen from here."""
-
-    def downloaded(self, region: str, encoding: str, size_bytes: int) -> None:
-        """A device received payload bytes."""
-
-    def benchmarked(self, evidence: Evidence) -> None:
-        """New evidence was stored."""
-
-    def decided(self, model: str, outcome: str, reason: str) -> None:
-        """A rollout's plan placed a device, or not: `chosen`, `kept` or `unplaceable`."""
-
-
-@dataclass(frozen=True)
-class ServiceSettings:
-    """What an operator may turn.
-
-    Attributes:
-        artifacts_url: prefix of artifact URLs as devices reach it; `/<digest>` is appended.
-        lease_seconds: silence after which a device counts as offline.
-        default_region: for devices that name none, or one that no profile describes.
-        default_objective: where a request names none.
-        protocol: the terms of trial benchmarks.
+    Args:
+        store: the database.
+        blobs: the files that devices may fetch.
+        profiles: device classes, regions and objectives.
+        publisher: the way down to devices.
+        clock: the present moment, in UTC.
+        settings: what an operator may turn.
+        observer: is told what passes through, for metrics.
     """
-
-    artifacts_url: str
-    lease_seconds: float = 45.0
-    default_region: str | None = None
-    default_objective: str = "balanced"
-    protocol: BenchmarkProtocol = field(default_factory=BenchmarkProtocol)
-
-
-@dataclass(frozen=True)
-class IntakeSnapshot:
-    """What came in since the start: by message type, and what was dropped by reason."""
-
-    received: Mapping[str, int]
-    dropped: Mapping[str, int]
-
-
-class FleetService:
-    """Headquarters' one object: EDGE surfaces call it, and it calls the store and the publisher."""
 
     def __init__(
         self,
@@ -103,38 +76,261 @@ class FleetService:
         settings: ServiceSettings,
         observer: FleetObserver | None = None,
     ) -> None:
-        raise NotImplementedError
+        super().__init__(store, profiles, settings)
+        self._blobs = blobs
+        self._publisher = publisher
+        self._clock = clock
+        self._observer: FleetObserver = observer or Unobserved()
+        self._delivery = Delivery(settings.artifacts_url, settings.protocol)
+        self._lock = threading.RLock()
+        self._received: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
 
-    # what happens
-    def receive(self, messages: Sequence[UpMessage]) -> None: raise NotImplementedError
-    def tick(self) -> None: raise NotImplementedError
-    def broker_connected(self) -> None: raise NotImplementedError
-
-    # commands
-    def push_model(self, portfolio: Portfolio, actor: str) -> ModelVersion: raise NotImplementedError
-    def plan(self, request: RolloutRequest) -> Plan: raise NotImplementedError
-    def start_rollout(self, request: RolloutRequest, actor: str) -> Rollout: raise NotImplementedError
-    def pause_rollout(self, id: str, actor: str) -> Rollout: raise NotImplementedError
-    def resume_rollout(self, id: str, actor: str) -> Rollout: raise NotImplementedError
-    def abort_rollout(self, id: str, actor: str, revert: bool) -> Rollout: raise NotImplementedError
-
-    # questions
-    def why(self, device_id: str, model: str, objective: str | None = None) -> Selection: raise NotImplementedError
-    def devices(self, which: DeviceFilter = DeviceFilter(), limit: int = 100, cursor: str | None = None) -> Page[Device]: raise NotImplementedError
-    def device(self, id: str) -> Device: raise NotImplementedError  # NotFoundError
-    def assignments(self, device_ids: Sequence[str]) -> dict[str, tuple[DeviceModel, ...]]: raise NotImplementedError
-    def fleet_summary(self) -> FleetSummary: raise NotImplementedError
-    def models(self) -> tuple[ModelVersion, ...]: raise NotImplementedError  # newest version first per model
-    def model(self, name: str, version: int | None = None) -> ModelVersion: raise NotImplementedError
-    def rollouts(self, limit: int = 100, cursor: str | None = None) -> Page[Rollout]: raise NotImplementedError  # newest first
-    def rollout(self, id: str) -> Rollout: raise NotImplementedError
-    def rollout_members(self, id: str, limit: int = 100, cursor: str | None = None) -> Page[Member]: raise NotImplementedError
-    def events(self, after_id: int = 0, limit: int = 100) -> tuple[LogEntry, ...]: raise NotImplementedError  # oldest first
-    def recent_events(self, limit: int = 100, device: str | None = None, rollout: str | None = None) -> tuple[LogEntry, ...]: raise NotImplementedError  # newest last
-    def evidence(self, model: str, variant: str | None = None, device: str | None = None, limit: int = 100) -> tuple[Evidence, ...]: raise NotImplementedError  # newest first
-    def intake(self) -> IntakeSnapshot: raise NotImplementedError
-    def note_dropped(self, reason: str) -> None: raise NotImplementedError  # gateway: a payload that could not be decoded
     @property
-    def profiles(self) -> Profiles: raise NotImplementedError
-    @property
-    def blobs(self) -> BlobStore: raise NotImplementedError
+    def blobs(self) -> BlobStore:
+        """The files that devices may fetch."""
+        return self._blobs
+
+    # ------------------------------------------------------------------------- what happens
+
+    def receive(self, messages: Sequence[UpMessage]) -> None:
+        """Take in a batch, in one transaction.
+
+        A message that the database cannot hold must not take the others with it: when a batch
+        fails, its messages are taken one by one, and the one at fault is counted and dropped.
+        """
+        with self._lock:
+            try:
+                ask = self._receive(messages)
+            except (SQLAlchemyError, ValueError, OverflowError) as error:
+                if len(messages) > 1:
+                    for message in messages:
+                        self.receive([message])
+                    return
+                _log.warning("dropped a message: %s", type(error).__name__)
+                self._dropped["not_stored"] += 1
+                return
+        for device in sorted(ask):
+            self._publisher.publish(self._ask_report(device))
+
+    def tick(self) -> None:
+        """Expire leases, advance rollouts, publish what was not handed over. Twice a second."""
+        with self._lock:
+            with self._store.begin() as rows:
+                self._expire(rows)
+                for rollout in rows.rollouts.unfinished():
+                    self._advance(rows, rollout)
+            hand_over(self._store, self._publisher, self._delivery, self._clock)
+
+    def broker_connected(self) -> None:
+        """Hand every desired state over again: the broker may have lost everything."""
+        with self._lock:
+            with self._store.begin() as rows:
+                rows.desired.forget_hand_over()
+            hand_over(self._store, self._publisher, self._delivery, self._clock)
+
+    # ----------------------------------------------------------------------------- commands
+
+    def push_model(self, portfolio: Portfolio, actor: str) -> ModelVersion:
+        """Register a portfolio as the next version of its model.
+
+        The version that the portfolio carries is replaced by headquarters' own count; pushing
+        the newest version once more changes nothing.
+
+        Raises:
+            PortfolioError: no rollout could use it.
+            MissingBlobs: files that it names are not here yet.
+        """
+        check_portfolio(portfolio)
+        missing = missing_from(self._blobs, artifacts_of(portfolio))
+        if missing:
+            raise MissingBlobs(missing)
+        with self._lock, self._store.begin() as rows:
+            newest = rows.models.get(portfolio.model, None)
+            if newest is not None and newest.portfolio == _numbered(portfolio, newest.version):
+                return newest
+            number = newest.version + 1 if newest else 1
+            version = ModelVersion(
+                model=portfolio.model,
+                version=number,
+                portfolio=_numbered(portfolio, number),
+                pushed_at=self._clock(),
+                actor=actor,
+            )
+            rows.models.add(version)
+            text = f"{version.model}@{number} with {len(portfolio.listed())} variants"
+            rows.events.add([self._entry("model-pushed", text, actor)])
+        return version
+
+    def start_rollout(self, request: RolloutRequest, actor: str) -> Rollout:
+        """Plan, and start moving the devices that would change.
+
+        Raises:
+            PlanRefused: with every reason.
+            NotFoundError: the model, its version or the objective does not exist.
+        """
+        with self._lock, self._store.begin() as rows:
+            given = gather(rows, request, self._profiles, self._settings.default_objective)
+            plan = make_plan(given)
+            if plan.refusals:
+                raise PlanRefused(plan.refusals)
+            baseline = given.portfolio.entry(given.portfolio.baseline)
+            benchmark = baseline.benchmark if baseline else None
+            reference = benchmark.score() if benchmark else None
+            step = begin(
+                plan,
+                request.model_copy(
+                    update={"model_version": plan.model_version, "objective": plan.objective}
+                ),
+                id=f"{plan.model[:40]}-{uuid.uuid4().hex[:8]}",
+                actor=actor,
+                now=self._clock(),
+                reference_accuracy=reference.value if reference else None,
+                higher_is_better=reference.higher_is_better if reference else True,
+                before=measured_before(rows, plan),
+            )
+            self._save(rows, step, actor)
+        self._observe(plan)
+        return step.rollout
+
+    def pause_rollout(self, id: str, actor: str) -> Rollout:
+        """Add no device until it is resumed.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            TransitionRefused: it is not running.
+        """
+        return self._command(id, actor, lambda _, rollout: pause(rollout, self._clock()))
+
+    def resume_rollout(self, id: str, actor: str) -> Rollout:
+        """Go on.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            TransitionRefused: it is not paused.
+        """
+        return self._command(id, actor, lambda _, rollout: resume(rollout, self._clock()))
+
+    def abort_rollout(self, id: str, actor: str, revert: bool) -> Rollout:
+        """Stop; with `revert`, give every touched device back what it ran.
+
+        Raises:
+            NotFoundError: there is no such rollout.
+            TransitionRefused: it has ended.
+        """
+
+        def decide(rows: Rows, rollout: Rollout) -> Step:
+            members = rows.rollouts.members(rollout.id)
+            ids = [member.device for member in members]
+            seen = observations(rows, rollout.request.model, ids)
+            return abort(rollout, members, seen, self._clock(), revert=revert)
+
+        return self._command(id, actor, decide)
+
+    # ------------------------------------------------------------------------------- intake
+
+    def note_dropped(self, reason: str) -> None:
+        """Count a payload that could not be decoded, under the codec's reason."""
+        with self._lock:
+            self._dropped[reason] += 1
+
+    def intake(self) -> IntakeSnapshot:
+        """What came in since the start."""
+        with self._lock:
+            return IntakeSnapshot(received=dict(self._received), dropped=dict(self._dropped))
+
+    # -------------------------------------------------------------------------- small parts
+
+    def _receive(self, messages: Sequence[UpMessage]) -> set[str]:
+        with self._store.begin() as rows:
+            intake = Intake(rows, self._profiles, self._settings, self._observer, self._clock())
+            intake.run(messages)
+        self._received.update(intake.received)
+        self._dropped.update(intake.dropped)
+        return intake.ask
+
+    def _expire(self, rows: Rows) -> None:
+        silent = rows.devices.expire(self._clock())
+        text = f"silent for {self._settings.lease_seconds:g} s"
+        rows.events.add(
+            [self._entry("device-offline", text, CONTROLLER, device=id) for id in silent]
+        )
+
+    def _advance(self, rows: Rows, rollout: Rollout) -> None:
+        members = rows.rollouts.members(rollout.id)
+        ids = [member.device for member in members]
+        seen = observations(rows, rollout.request.model, ids)
+        step = advance(rollout, members, seen, self._clock())
+        if step.rollout != rollout or step.members or step.actions:
+            self._save(rows, step, CONTROLLER)
+
+    def _command(self, id: str, actor: str, decide: Callable[[Rows, Rollout], Step]) -> Rollout:
+        with self._lock, self._store.begin() as rows:
+            rollout = rows.rollouts.get(id)
+            if rollout is None:
+                raise NotFoundError("rollout", id, "See `fitment rollout get`")
+            step = decide(rows, rollout)
+            self._save(rows, step, actor)
+        return step.rollout
+
+    def _save(self, rows: Rows, step: Step, actor: str) -> None:
+        """Everything that a step decided, in one transaction."""
+        rows.rollouts.put(step.rollout)
+        rows.rollouts.put_members(step.rollout.id, step.members)
+        carry_out(rows, step, self._profiles, self._clock())
+        rows.events.add(
+            [
+                LogEntry(
+                    id=0,
+                    at=self._clock(),
+                    level=audit.level,
+                    name=audit.name,
+                    actor=actor,
+                    device=audit.device,
+                    rollout=step.rollout.id,
+                    message=audit.message,
+                    evidence=dict(audit.evidence),
+                )
+                for audit in step.audits
+            ]
+        )
+
+    def _observe(self, plan: Plan) -> None:
+        for planned in plan.devices:
+            self._observer.decided(plan.model, "changed", planned.after.variant)
+        for _ in plan.unchanged:
+            self._observer.decided(plan.model, "unchanged", "")
+        for _ in plan.unplaceable:
+            self._observer.decided(plan.model, "unplaceable", "no variant fits")
+
+    def _entry(self, name: str, text: str, actor: str, device: str | None = None) -> LogEntry:
+        return LogEntry(
+            id=0,
+            at=self._clock(),
+            level=EventLevel.INFO,
+            name=name,
+            actor=actor,
+            device=device,
+            message=text,
+        )
+
+    def _ask_report(self, device: str) -> Command:
+        return Command(
+            device=device,
+            sent_at=self._clock(),
+            id=uuid.uuid4().hex,
+            name=CommandName.REPORT,
+        )
+
+
+def _numbered(portfolio: Portfolio, version: int) -> Portfolio:
+    """The portfolio as version `version`, its variants included."""
+    entries = tuple(
+        entry.model_copy(
+            update={"variant": entry.variant.model_copy(update={"model_version": version})}
+        )
+        if entry.variant
+        else entry
+        for entry in portfolio.entries
+    )
+    return portfolio.model_copy(update={"model_version": version, "entries": entries})

@@ -1,0 +1,95 @@
+"""Decided actions to desired states, and desired states to the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from fitment_contract.portfolio import Portfolio
+from fitment_controller.desired import Delivery, assign, message, withdraw
+from fitment_controller.domain import Assigned, DesiredState, Device, ReportedModel, Rollout
+from fitment_controller.members import Observation
+from fitment_controller.ports import Publisher
+from fitment_controller.profiles import Profiles
+from fitment_controller.rollout import Step
+from fitment_controller.store import Rows, Store
+from fitment_controller.strata import Action, Assign
+
+BATCH = 500
+"""Desired states read, published and noted at a time."""
+
+
+def observations(rows: Rows, model: str, devices: Sequence[str]) -> dict[str, Observation]:
+    """What is known of these devices now. A device that was never heard of again is offline."""
+    known = rows.devices.get(devices)
+    desired = rows.desired.get(devices)
+    reported = rows.reported.of_model(model, devices)
+    return {id: _observation(known.get(id), desired[id], reported.get(id)) for id in devices}
+
+
+def carry_out(rows: Rows, step: Step, profiles: Profiles, now: datetime) -> None:
+    """Write the desired states that a step's actions ask for."""
+    states = rows.desired.get([action.device for action in step.actions])
+    for action in step.actions:
+        states[action.device] = _changed(states[action.device], action, step.rollout, profiles, now)
+    rows.desired.put(list(states.values()))
+
+
+def hand_over(
+    store: Store, publisher: Publisher, delivery: Delivery, clock: Callable[[], datetime]
+) -> None:
+    """Publish every desired state that the broker has not taken yet; stop when it takes none.
+
+    Committed first, published then, noted last: whatever is killed in between is published once
+    more, which a device sees as the generation that it has already.
+    """
+    while True:
+        with store.begin() as rows:
+            states = rows.desired.not_handed_over(BATCH)
+            portfolios = _portfolios(rows, states)
+        taken: list[tuple[str, int]] = []
+        for state in states:
+            if not publisher.publish(message(state, portfolios, delivery, clock())):
+                break
+            taken.append((state.device, state.generation))
+        if taken:
+            with store.begin() as rows:
+                rows.desired.set_handed_over(taken)
+        if len(taken) < BATCH:
+            return
+
+
+def _observation(
+    device: Device | None, desired: DesiredState, reported: ReportedModel | None
+) -> Observation:
+    generation = max(desired.generation, device.generation if device else 0)
+    return Observation(
+        online=device.online if device else False,
+        desired_generation=generation,
+        state=reported.state if reported else None,
+    )
+
+
+def _changed(
+    state: DesiredState, action: Action, rollout: Rollout, profiles: Profiles, now: datetime
+) -> DesiredState:
+    if action.ref is None:
+        return withdraw(state, rollout.request.model, action.generation)
+    return assign(
+        state,
+        Assigned(
+            model=rollout.request.model,
+            ref=action.ref,
+            generation=action.generation,
+            conditions=profiles.region(action.region).conditions.as_conditions(),
+            rollout=rollout.id,
+            deadline=action.deadline if isinstance(action, Assign) else None,
+            assigned_at=now,
+        ),
+    )
+
+
+def _portfolios(rows: Rows, states: Sequence[DesiredState]) -> dict[tuple[str, int], Portfolio]:
+    wanted = {(entry.model, entry.ref.model_version) for s in states for entry in s.assigned}
+    found = {key: rows.models.get(*key) for key in sorted(wanted)}
+    return {key: version.portfolio for key, version in found.items() if version is not None}

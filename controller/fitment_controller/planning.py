@@ -1,0 +1,140 @@
+"""What a plan needs, read from the store within one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fitment_contract.messages import ModelState
+from fitment_contract.phase import TERMINAL
+from fitment_controller.domain import (
+    DesiredState,
+    Device,
+    Evidence,
+    ModelVersion,
+    Plan,
+    ReportedModel,
+    RolloutRequest,
+    VariantRef,
+)
+from fitment_controller.errors import NotFoundError
+from fitment_controller.evidence import index_evidence, usable
+from fitment_controller.plan import PlanInput
+from fitment_controller.profiles import Profiles
+from fitment_controller.rollout import Before
+from fitment_controller.store import Rows
+
+
+def find_model(rows: Rows, model: str, version: int | None) -> ModelVersion:
+    """A model version; None means the newest.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = rows.models.get(model, version)
+    if found is not None:
+        return found
+    if version is not None and rows.models.newest_version(model):
+        raise NotFoundError("version", f"{model}@{version}", "See `fitment model list`")
+    known = ", ".join(sorted({item.model for item in rows.models.all()}))
+    raise NotFoundError("model", model, f"Known: {known}" if known else "Push one first")
+
+
+def gather(
+    rows: Rows,
+    request: RolloutRequest,
+    profiles: Profiles,
+    default_objective: str,
+    devices: Sequence[Device] | None = None,
+) -> PlanInput:
+    """The input of a plan for `request`, over all devices that it means or the given ones.
+
+    Raises:
+        NotFoundError: the model, its version or the objective does not exist.
+    """
+    version = find_model(rows, request.model, request.model_version)
+    chosen = list(devices) if devices is not None else rows.devices.all(request.devices)
+    ids = [device.id for device in chosen]
+    digests = [entry.variant.digest for entry in version.portfolio.listed() if entry.variant]
+    evidence = rows.evidence.of_digests(digests)
+    return PlanInput(
+        request=request,
+        portfolio=version.portfolio,
+        objective=profiles.objective(request.objective or default_objective),
+        profiles=profiles,
+        evidence=index_evidence(evidence, rows.evidence.failures_of(digests)),
+        devices=chosen,
+        current=current_variants(rows, request.model, ids),
+        busy=rows.rollouts.busy(request.model, ids),
+    )
+
+
+def current_variants(rows: Rows, model: str, devices: Sequence[str]) -> dict[str, VariantRef]:
+    """What each device runs: what it proved, or what is on its way there.
+
+    A variant that no stored version has is as good as none: it could not be given back.
+    """
+    desired = rows.desired.get(devices)
+    reported = rows.reported.of_model(model, devices)
+    versions: dict[int, ModelVersion | None] = {}
+    current: dict[str, VariantRef] = {}
+    for device in devices:
+        ref = _current(desired[device], reported.get(device), model)
+        if ref is None:
+            continue
+        if ref.model_version not in versions:
+            versions[ref.model_version] = rows.models.get(model, ref.model_version)
+        if _holds(versions[ref.model_version], ref):
+            current[device] = ref
+    return current
+
+
+def measured_before(rows: Rows, plan: Plan) -> dict[str, Before]:
+    """What each device measured of the variant that it is about to leave."""
+    refs = {planned.device: planned.before for planned in plan.devices if planned.before}
+    newest: dict[tuple[str, str], Evidence] = {}
+    for item in rows.evidence.of_digests(sorted({ref.digest for ref in refs.values()})):
+        key = (item.device, item.report.digest)
+        known = newest.get(key)
+        if usable(item.report) and (known is None or known.received_at <= item.received_at):
+            newest[key] = item
+    return {
+        device: _before(newest, device, ref, plan.model_version) for device, ref in refs.items()
+    }
+
+
+def _before(
+    newest: Mapping[tuple[str, str], Evidence], device: str, ref: VariantRef, version: int
+) -> Before:
+    """Accuracies of different model versions may be of different data, so they do not compare."""
+    item = newest.get((device, ref.digest))
+    if item is None:
+        return Before()
+    score = item.report.score() if ref.model_version == version else None
+    return Before(
+        latency_p95_seconds=item.report.latency.p95_seconds,
+        accuracy=score.value if score else None,
+    )
+
+
+def _current(
+    desired: DesiredState, reported: ReportedModel | None, model: str
+) -> VariantRef | None:
+    assigned = desired.assignment(model)
+    if reported is not None and _settled(reported.state, assigned.generation if assigned else 0):
+        active = reported.state.active
+        if active is None:
+            return None
+        return VariantRef(
+            model_version=active.model_version, variant=active.variant, digest=active.digest
+        )
+    return assigned.ref if assigned else None
+
+
+def _settled(state: ModelState, generation: int) -> bool:
+    """The device has answered its newest assignment."""
+    return state.phase in TERMINAL and state.generation >= generation
+
+
+def _holds(version: ModelVersion | None, ref: VariantRef) -> bool:
+    entry = version.portfolio.entry(ref.variant) if version else None
+    return entry is not None and entry.variant is not None and entry.variant.digest == ref.digest
