@@ -22,7 +22,9 @@ def try_out(job: TrialJob, tell: Callable[[str, int, int], None]) -> TrialDone:
     protocol = job.assignment.protocol
     sandbox.end_after(protocol.wall_limit_seconds)
     request = _request(job)
-    sandbox.limit_memory(protocol.memory_limit_bytes)
+    if not job.assignment.variant.needs.providers_any_of:
+        # Accelerators' drivers reserve far more address space than they ever use.
+        sandbox.limit_memory(protocol.memory_limit_bytes)
     try:
         return TrialDone(report=run_benchmark(request, tell))
     except RuntimeFailure as failure:

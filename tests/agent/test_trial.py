@@ -119,3 +119,14 @@ def test_evaluation_data_that_does_not_fit_has_a_detail(tmp_path: Path, model: P
     assert isinstance(outcome.final, WorkerFailed)
     assert outcome.final.reason is FailureReason.INTERNAL
     assert "(30, 5)" in outcome.final.detail
+
+
+def test_a_tflite_model_is_measured_too(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed here")
+    from support.runtime_tflite import save_tflite_dense
+
+    model = save_tflite_dense(tmp_path / "m.tflite", quantized=True)
+    outcome = run_worker(trial_job(tmp_path / "state", model, runtime="litert"))
+    assert isinstance(outcome.final, TrialDone)
+    assert outcome.final.report.runtime == "litert"
+    assert outcome.final.report.kernels.integer_matmuls == 1

@@ -24,7 +24,7 @@ class Answer:
         cut_after: end the connection after this many payload bytes.
         reset: end it with a TCP reset, which may take bytes with it that were sent.
         ignore_range: send everything from the start, with 200.
-        wrong_range: answer a range with bytes from the start, as 206.
+        wrong_range: answer a range with bytes from further on.
         chunked: chunked framing instead of a length.
         bare: neither a length nor chunks: the end of the connection ends the file.
         location: redirect to this URL.
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._head(416, {"Content-Range": f"bytes */{len(body)}", "Content-Length": "0"})
             return
         if answer.wrong_range:
-            start = 0
+            start += 10
         part = body[start:]
         headers = {}
         if answer.chunked:
