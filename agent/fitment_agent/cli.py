@@ -1,0 +1,267 @@
+"""The device's command line: `fitment-agent run|probe|bench|status|models|rollback`.
+
+Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 error,
+2 wrong use or settings, 3 not found, 5 conflict, 8 timeout, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+
+from fitment_agent import control, screens
+from fitment_agent.errors import (
+    AgentError,
+    AlreadyRunningError,
+    DaemonTimeoutError,
+    FactsFileError,
+    RollbackRefusedError,
+    SettingsError,
+    UnknownModelError,
+)
+from fitment_agent.settings import Settings, load_settings, runtime_environment
+
+_EXIT_CODES: Final[dict[type[AgentError], int]] = {
+    SettingsError: 2,
+    FactsFileError: 2,
+    UnknownModelError: 3,
+    RollbackRefusedError: 5,
+    AlreadyRunningError: 5,
+    DaemonTimeoutError: 8,
+}
+
+app = typer.Typer(
+    help="Bring models onto this device, prove them here, and report what was measured.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Output(str, Enum):
+    """How a command prints its result."""
+
+    TABLE = "table"
+    JSON = "json"
+
+
+OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table or json")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Read this file instead of the standard ones.")
+]
+StateOption = Annotated[
+    Path | None, typer.Option("--state-dir", help="Where blobs, pointers and journal are.")
+]
+FactsOption = Annotated[
+    Path | None,
+    typer.Option("--facts", help="JSON with declared facts; the device is then simulated."),
+]
+RootOption = Annotated[
+    Path | None, typer.Option("--root-prefix", help="Where /proc, /sys and /etc are found.")
+]
+ModelArgument = Annotated[str, typer.Argument(help="The model's name.")]
+
+
+@app.command()
+def run(
+    config: ConfigOption = None,
+    state_dir: StateOption = None,
+    facts: FactsOption = None,
+    root_prefix: RootOption = None,
+    device_id: Annotated[
+        str | None, typer.Option(help="One topic level; derived from the machine by default.")
+    ] = None,
+    broker: Annotated[
+        str | None, typer.Option(help="mqtt://[user@]host:port, or mqtts:// for TLS.")
+    ] = None,
+    password_file: Annotated[
+        Path | None, typer.Option(help="Holds the broker password alone.")
+    ] = None,
+    ca_file: Annotated[Path | None, typer.Option(help="Certificates to trust for mqtts.")] = None,
+    topic_root: Annotated[str | None, typer.Option(help="Leading levels of all topics.")] = None,
+    region: Annotated[str | None, typer.Option(help="The place this device is in.")] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(help="key=value; may be given several times.")
+    ] = None,
+    metered: Annotated[
+        bool | None, typer.Option("--metered/--unmetered", help="Whether the link costs by byte.")
+    ] = None,
+    artifact_token_file: Annotated[
+        Path | None, typer.Option(help="Holds the bearer token for artifact downloads.")
+    ] = None,
+    heartbeat_seconds: Annotated[
+        float | None, typer.Option(help="Between two signs of life.")
+    ] = None,
+) -> None:
+    """Run the agent until it is told to stop."""
+    settings = load_settings(
+        {
+            "state_dir": state_dir,
+            "facts_file": facts,
+            "root_prefix": root_prefix,
+            "device_id": device_id,
+            "broker_url": broker,
+            "password_file": password_file,
+            "ca_file": ca_file,
+            "topic_root": topic_root,
+            "region": region,
+            "labels": label or None,
+            "metered": metered,
+            "artifact_token_file": artifact_token_file,
+            "heartbeat_seconds": heartbeat_seconds,
+        },
+        config_file=config,
+    )
+    # The daemon lives for months in little memory: it is a process of its own, without the
+    # libraries of this command line.
+    command = [sys.executable, "-m", "fitment_agent.daemon_main", settings.to_json()]
+    os.execve(sys.executable, command, runtime_environment())  # noqa: S606 - no shell is wanted
+
+
+@app.command()
+def probe(
+    output: OutputOption = Output.TABLE,
+    config: ConfigOption = None,
+    state_dir: StateOption = None,
+    facts: FactsOption = None,
+    root_prefix: RootOption = None,
+) -> None:
+    """Show exactly what the device would report about itself; nothing is sent."""
+    flags = {"state_dir": state_dir, "facts_file": facts, "root_prefix": root_prefix}
+    settings = load_settings(flags, config_file=config)
+    screen = screens.facts_screen(settings, _facts(settings))
+    _print(output, "DeviceFacts", screen, screens.facts_text)
+
+
+@app.command()
+def bench(
+    target: Annotated[str, typer.Argument(help="An active model's name, or a model file.")],
+    output: OutputOption = Output.TABLE,
+    config: ConfigOption = None,
+    state_dir: StateOption = None,
+    facts: FactsOption = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="Time at least this long.")] = 3.0,
+    threads: Annotated[int, typer.Option(min=1, help="Threads of the session.")] = 1,
+) -> None:
+    """Measure a model on this device, in a worker, by the protocol of rollouts."""
+    from fitment_agent.local_bench import assignment_of_file, benchmark
+    from fitment_contract.benchmark import BenchmarkMode, BenchmarkProtocol
+
+    settings = load_settings({"state_dir": state_dir, "facts_file": facts}, config_file=config)
+    known = _facts(settings)
+    protocol = BenchmarkProtocol(mode=BenchmarkMode.FULL, min_seconds=seconds, threads=threads)
+    path = Path(target)
+    if path.is_file():
+        with tempfile.TemporaryDirectory() as folder:
+            assignment = assignment_of_file(path, known, Path(folder))
+            report = benchmark(assignment, Path(folder), known, protocol)
+    else:
+        state, _ = _read_state(settings)
+        proof = state.active_proof(target)
+        if proof is None:
+            raise UnknownModelError(
+                f"{target!r} is neither a file nor a model that is active and known here.",
+                "See `fitment-agent models`.",
+            )
+        report = benchmark(proof.assignment, settings.state_dir, known, protocol)
+    content = {"report": report.model_dump(mode="json")}
+    _print(output, "BenchmarkReport", content, lambda _: screens.benchmark_text(report))
+
+
+@app.command()
+def status(
+    output: OutputOption = Output.TABLE, config: ConfigOption = None, state_dir: StateOption = None
+) -> None:
+    """Show whether the agent runs, and how far each model is."""
+    settings = load_settings({"state_dir": state_dir}, config_file=config)
+    state, journal = _read_state(settings)
+    screen = screens.status_screen(settings, state, journal)
+    _print(output, "AgentStatus", screen, screens.status_text)
+
+
+@app.command()
+def models(
+    output: OutputOption = Output.TABLE, config: ConfigOption = None, state_dir: StateOption = None
+) -> None:
+    """List what applications on this device can use."""
+    from fitment_agent.activation import Pointers
+
+    settings = load_settings({"state_dir": state_dir}, config_file=config)
+    screen = screens.models_screen(Pointers(settings.state_dir), settings.state_dir)
+    _print(output, "ModelList", screen, screens.models_text)
+
+
+@app.command()
+def rollback(
+    model: ModelArgument,
+    output: OutputOption = Output.TABLE,
+    config: ConfigOption = None,
+    state_dir: StateOption = None,
+) -> None:
+    """Take a model back: stop a deployment under way, or return to the previous variant."""
+    from fitment_agent.activation import Pointers
+
+    settings = load_settings({"state_dir": state_dir}, config_file=config)
+    pid = control.running_pid(settings.state_dir)
+    if pid is not None:
+        control.ask(settings.state_dir, pid, {"command": "rollback", "model": model})
+    else:
+        _roll_back_here(settings, model)
+    pointer = Pointers(settings.state_dir).read(model)
+    content = {"model": model, "variant": pointer.current.variant if pointer else None}
+    _print(output, "Rollback", content, lambda _: f"{model} now uses {content['variant']}")
+
+
+def main() -> None:
+    """The entry point: errors become one line and an exit code."""
+    try:
+        app()
+    except AgentError as error:
+        sys.stderr.write(f"fitment-agent: {error}\n")
+        sys.exit(_EXIT_CODES.get(type(error), 1))
+
+
+def _facts(settings: Settings) -> Any:
+    from fitment_agent.local_bench import look_at_runtimes
+    from fitment_agent.probe import make_probe
+
+    source = make_probe(settings)
+    facts = source.facts()
+    if source.declares_runtimes:
+        return facts
+    return facts.model_copy(update={"runtimes": look_at_runtimes()})
+
+
+def _read_state(settings: Settings) -> Any:
+    from fitment_agent.journal import Journal
+    from fitment_agent.wiring import JOURNAL_FILE, build_state
+
+    path = settings.state_dir / JOURNAL_FILE
+    journal = Journal.read_only(path) if path.exists() else Journal(Path(":memory:"))
+    return build_state(settings, journal), journal
+
+
+def _roll_back_here(settings: Settings, model: str) -> None:
+    from fitment_agent.journal import Journal
+    from fitment_agent.wiring import JOURNAL_FILE, build_state
+
+    journal = Journal(settings.state_dir / JOURNAL_FILE)
+    try:
+        build_state(settings, journal).withdraw(model, "rolled back on the device")
+    finally:
+        journal.close()
+
+
+def _print(output: Output, kind: str, screen: dict[str, Any], text: Any) -> None:
+    typer.echo(screens.as_json(kind, screen) if output is Output.JSON else text(screen))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,266 @@
+"""Moves deployments: weighs conditions, starts the one worker, and takes its answers.
+
+One deployment at a time goes through its phases; the others stay offered or waiting, so that a
+model that brings the device down is the only one whose tries are counted.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Final
+
+from fitment_agent.conditions import hold_back
+from fitment_agent.deployment import Deployment, Effect, Effects
+from fitment_agent.deployment_events import (
+    Event,
+    Failed,
+    Fetched,
+    Proved,
+    Ticked,
+    Verified,
+    Weighed,
+)
+from fitment_agent.facts import FactsKeeper
+from fitment_agent.settings import Settings
+from fitment_agent.state import AgentState
+from fitment_agent.timers import Timers
+from fitment_agent.work import Task, Ticket, Workbench, WorkerSaid
+from fitment_agent.worker_jobs import (
+    FetchDone,
+    FinalEvent,
+    Progress,
+    RuntimesDone,
+    TrialDone,
+    VerifyDone,
+    WorkerFailed,
+)
+from fitment_contract.base import utc_now
+from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.messages import Assignment, Desired, WaitReason
+from fitment_contract.phase import FailureReason, Phase
+
+_PHASE_OF: Final = {
+    Task.FETCH: Phase.FETCHING,
+    Task.VERIFY: Phase.VERIFYING,
+    Task.TRY: Phase.TRIAL,
+}
+_TASK_OF: Final = {
+    Effect.FETCH: Task.FETCH,
+    Effect.VERIFY: Task.VERIFY,
+    Effect.TRY: Task.TRY,
+}
+
+
+class Conductor:
+    """Brings every deployment of one agent to rest.
+
+    Args:
+        state: what is known and had.
+        bench: room for one worker.
+        facts: of the device.
+        timers: for what is to be looked at again.
+        settings: intervals.
+        on_benchmark: called with every benchmark that was asked for outside a deployment, or with
+            the sentence why there is none.
+    """
+
+    def __init__(
+        self,
+        state: AgentState,
+        bench: Workbench,
+        facts: FactsKeeper,
+        timers: Timers,
+        settings: Settings,
+        on_benchmark: Callable[[BenchmarkReport | str], None],
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._state = state
+        self._bench = bench
+        self._facts = facts
+        self._timers = timers
+        self._settings = settings
+        self._on_benchmark = on_benchmark
+        self._clock = clock
+        self._todo: deque[tuple[str, Task]] = deque()
+        self._ready: dict[str, None] = {}  # an ordered set: first offered, first weighed
+        self._wanted_benchmarks: deque[Assignment] = deque()
+
+    def resume(self, after_crash: bool) -> None:
+        """Take up everything that was under way when the agent ended."""
+        if not self._facts.are_complete:
+            self._bench.look_at_runtimes()
+        for model, deployment in list(self._state.deployments.items()):
+            if not deployment.is_settled:
+                self._follow(model, self._state.resume(model, after_crash))
+        self._watch_deadlines()
+
+    def accept(self, desired: Desired) -> None:
+        """Take over a newer generation."""
+        for model, effects in self._state.accept(desired).items():
+            self._follow(model, effects)
+        self._watch_deadlines()
+
+    def withdraw(self, model: str, detail: str) -> None:
+        """Take a model back by one step."""
+        self._follow(model, self._state.withdraw(model, detail))
+
+    def benchmark(self, model: str) -> str | None:
+        """Benchmark what is active, when there is room; why not, if it cannot be."""
+        proof = self._state.active_proof(model)
+        if proof is None:
+            return f"no variant of {model!r} is active and known here"
+        self._wanted_benchmarks.append(proof.assignment)
+        return None
+
+    def take(self, said: WorkerSaid) -> bool:
+        """Deal with what a worker said; whether anything changed."""
+        if not self._bench.is_current(said.ticket) or isinstance(said.event, Progress):
+            return False
+        ticket, event = said.ticket, said.event
+        if ticket.task is Task.RUNTIMES:
+            self._learn_runtimes(event)
+        elif ticket.task is Task.BENCHMARK:
+            answer = event.report if isinstance(event, TrialDone) else _why(event)
+            self._on_benchmark(answer)
+        else:
+            self._move_on(ticket, event)
+        self._bench.clear()
+        return True
+
+    def pump(self) -> bool:
+        """Start the next piece of work if there is room; whether anything changed."""
+        changed = False
+        while self._bench.is_free and self._start_next():
+            changed = True
+        return changed
+
+    def stop(self) -> None:
+        """Kill the worker. The deployments resume at the next start."""
+        self._bench.stop()
+
+    def _start_next(self) -> bool:
+        if self._todo:
+            self._start(*self._todo.popleft())
+        elif self._ready:
+            self._weigh(next(iter(self._ready)))
+        elif self._wanted_benchmarks:
+            assignment = self._wanted_benchmarks.popleft()
+            self._bench.try_out(assignment, self._facts.facts(), Task.BENCHMARK)
+        else:
+            return False
+        return True
+
+    def _start(self, model: str, task: Task) -> None:
+        deployment = self._state.deployments[model]
+        if deployment.phase is not _PHASE_OF[task]:
+            return  # superseded since
+        if task is Task.FETCH:
+            self._bench.fetch(deployment)
+        elif task is Task.VERIFY:
+            self._bench.verify(deployment)
+        else:
+            self._bench.try_out(deployment.assignment, self._facts.facts())
+
+    def _weigh(self, model: str) -> None:
+        deployment = self._state.deployments[model]
+        if deployment.phase in (Phase.OFFERED, Phase.WAITING):
+            hold = hold_back(
+                deployment.assignment.conditions,
+                self._facts.surroundings(),
+                deployment.waiting_since,
+                self._clock(),
+            )
+            self._apply(model, Weighed(hold))
+        self._ready.pop(model, None)
+
+    def _move_on(self, ticket: Ticket, event: FinalEvent) -> None:
+        model = ticket.model
+        deployment = self._state.deployments[model]
+        if isinstance(event, FetchDone):
+            self._facts.learn_transfer(event.bytes_transferred, time.monotonic() - ticket.started)
+        if deployment.phase is _PHASE_OF[ticket.task]:
+            self._apply(model, _as_event(event, deployment))
+        else:  # the phase was persisted, then the storage failed: do the rest
+            self._follow(model, self._state.resume(model, after_crash=False))
+
+    def _apply(self, model: str, event: Event) -> None:
+        self._follow(model, self._state.apply(model, event))
+
+    def _follow(self, model: str, effects: Effects) -> None:
+        ticket = self._bench.ticket
+        if Effect.STOP_WORK in effects and ticket is not None and ticket.model == model:
+            self._bench.stop()
+        for effect in effects:
+            if effect in _TASK_OF:
+                self._todo.append((model, _TASK_OF[effect]))
+        deployment = self._state.deployments.get(model)
+        if deployment is None:
+            return
+        if deployment.phase is Phase.OFFERED:
+            self._ready[model] = None
+        elif deployment.phase is Phase.WAITING:
+            self._look_again(model, deployment)
+
+    def _look_again(self, model: str, deployment: Deployment) -> None:
+        waiting = deployment.waiting
+        until = waiting.until if waiting else None
+        seconds = (until - self._clock()).total_seconds() if until else None
+        if waiting is None or waiting.reason is not WaitReason.RETRY:
+            poll = self._settings.conditions_poll_seconds
+            seconds = poll if seconds is None else min(poll, seconds)
+        # The wall clock may have been set meanwhile: no pause is longer than any could have been.
+        seconds = min(seconds or 0.0, self._settings.retry_max_seconds)
+        self._timers.after(seconds, ("weigh", model), partial(self._make_ready, model))
+
+    def _make_ready(self, model: str) -> None:
+        self._ready[model] = None
+
+    def _watch_deadlines(self) -> None:
+        under_way = [one for one in self._state.deployments.values() if not one.is_settled]
+        deadlines = [one.assignment.deadline for one in under_way if one.assignment.deadline]
+        if not deadlines:
+            return
+        left = min(deadlines) - self._clock() + timedelta(milliseconds=10)
+        seconds = min(left.total_seconds(), self._settings.conditions_poll_seconds)
+        self._timers.after(max(seconds, 0.5), "deadlines", self._look_at_deadlines)
+
+    def _look_at_deadlines(self) -> None:
+        for model, deployment in list(self._state.deployments.items()):
+            if not deployment.is_settled:
+                self._apply(model, Ticked())
+        self._watch_deadlines()
+
+    def _learn_runtimes(self, event: FinalEvent) -> None:
+        if isinstance(event, RuntimesDone):
+            self._facts.learn_runtimes(event.runtimes)
+        else:
+            self._facts.give_up_on_runtimes(_why(event))
+
+
+def _as_event(event: FinalEvent, deployment: Deployment) -> Event:
+    if isinstance(event, FetchDone):
+        return Fetched(event.bytes_transferred)
+    if isinstance(event, VerifyDone):
+        return Verified()
+    if isinstance(event, TrialDone) and event.report.digest == deployment.digest:
+        return Proved(event.report)
+    if isinstance(event, WorkerFailed):
+        return Failed(
+            reason=event.reason,
+            detail=event.detail,
+            retryable=event.retryable,
+            bytes_transferred=event.bytes_transferred,
+            jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
+        )
+    return Failed(FailureReason.INTERNAL, "the worker answered for another file")
+
+
+def _why(event: FinalEvent) -> str:
+    if isinstance(event, WorkerFailed):
+        return f"{event.reason.value}: {event.detail}"
+    return "the worker gave another answer than was asked for"

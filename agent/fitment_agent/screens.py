@@ -1,0 +1,160 @@
+"""What the command line prints: one JSON object per command, and a table made from the same object.
+
+JSON is the contract; tables are for people and may change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from fitment_agent import control
+from fitment_agent.activation import Pointers
+from fitment_agent.journal import Journal
+from fitment_agent.settings import Settings
+from fitment_agent.state import AgentState
+from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.device import DeviceFacts
+
+Screen = dict[str, Any]
+
+
+def as_json(kind: str, content: Mapping[str, Any]) -> str:
+    """One object of the command line's JSON."""
+    return json.dumps({"apiVersion": "fitment/v1", "kind": kind, **content}, indent=2, default=str)
+
+
+def facts_screen(settings: Settings, facts: DeviceFacts) -> Screen:
+    """Exactly what would be reported."""
+    return {
+        "device": settings.device_id,
+        "fingerprint": facts.fingerprint,
+        "facts": facts.model_dump(mode="json"),
+    }
+
+
+def facts_text(screen: Screen) -> str:
+    """Facts as dotted lines; what is missing with its reason."""
+    facts = dict(screen["facts"])
+    unknown = facts.pop("unknown")
+    rows = [("device", screen["device"]), ("fingerprint", screen["fingerprint"])]
+    rows += [(path, value) for path, value in _flat(facts) if value not in (None, "")]
+    rows += [(path, f"unknown: {reason}") for path, reason in sorted(unknown.items())]
+    return table(rows)
+
+
+def status_screen(settings: Settings, state: AgentState, journal: Journal) -> Screen:
+    """The agent and its models."""
+    pid = control.running_pid(settings.state_dir)
+    return {
+        "device": settings.device_id,
+        "running": pid is not None,
+        "pid": pid,
+        "state_dir": str(settings.state_dir),
+        "generation": state.generation,
+        "unsent": len(journal.outbox()),
+        "models": [model.model_dump(mode="json") for model in state.model_states()],
+        "history": [asdict(entry) for entry in journal.history(20)],
+    }
+
+
+def status_text(screen: Screen) -> str:
+    """The agent and its models, one line each."""
+    process = f"process {screen['pid']}" if screen["running"] else "not running"
+    rows: list[Sequence[str]] = [
+        ("agent", process),
+        ("device", screen["device"]),
+        ("generation", str(screen["generation"])),
+        ("unsent", str(screen["unsent"])),
+    ]
+    lines = [table(rows), ""]
+    models = [("MODEL", "PHASE", "WANTED", "ACTIVE", "WHY")]
+    models += [_status_row(model) for model in screen["models"]]
+    return "\n".join([*lines, table(models) if screen["models"] else "no models"])
+
+
+def _status_row(model: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
+    active, failure, waiting = model["active"], model["failure"], model["waiting"]
+    why = f"{failure['reason']}: {failure['detail']}" if failure else ""
+    why = f"{waiting['reason']}: {waiting['detail']}" if waiting else why
+    wanted, now = model["variant"] or "-", active["variant"] if active else "-"
+    return (model["model"], model["phase"], wanted, now, why)
+
+
+def models_screen(pointers: Pointers, state_dir: Path) -> Screen:
+    """What applications can use."""
+    return {
+        "items": [
+            {
+                **asdict(pointer.current),
+                "path": str(state_dir / pointer.current.path),
+                "previous": pointer.previous.variant if pointer.previous else None,
+            }
+            for pointer in pointers.all().values()
+        ]
+    }
+
+
+def models_text(screen: Screen) -> str:
+    """One active variant a line."""
+    if not screen["items"]:
+        return "no active models"
+    rows = [("MODEL", "VERSION", "VARIANT", "RUNTIME", "PREVIOUS", "PATH")]
+    rows += [
+        (
+            item["model"],
+            str(item["model_version"]),
+            item["variant"],
+            item["runtime"],
+            item["previous"] or "-",
+            item["path"],
+        )
+        for item in screen["items"]
+    ]
+    return table(rows)
+
+
+def benchmark_text(report: BenchmarkReport) -> str:
+    """What was measured, in milliseconds and bytes."""
+    latency = report.latency
+    rows = [
+        ("model", f"{report.model} ({report.variant})"),
+        ("runtime", f"{report.runtime} {report.runtime_version}"),
+        ("latency p50", f"{latency.p50_seconds * 1000:.3f} ms"),
+        ("latency p95", f"{latency.p95_seconds * 1000:.3f} ms"),
+        ("inferences", f"{latency.count} on {latency.threads} thread(s)"),
+        ("load", f"{report.load_seconds * 1000:.1f} ms"),
+        ("peak memory", f"{report.peak_memory_bytes / 2**20:.1f} MiB"),
+    ]
+    rows += [
+        (f"{score.metric} ({score.dataset})", f"{score.value:.4f} over {score.count} samples")
+        for score in report.scores
+    ]
+    if not report.valid:
+        rows.append(("not valid", report.invalid_reason or "the conditions changed"))
+    return table(rows)
+
+
+def table(rows: Iterable[Sequence[Any]]) -> str:
+    """Columns aligned by spaces, as wide as they need."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in cells
+    )
+
+
+def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(value, dict):
+        return [
+            row for key, item in value.items() for row in _flat(item, f"{path}.{key}".lstrip("."))
+        ]
+    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
+        return [(path, " ".join(map(str, value)))]
+    if isinstance(value, list):
+        return [row for item in value for row in _flat(item, f"{path}.{item.get('name', '')}")]
+    return [(path, value)]
