@@ -7,6 +7,7 @@ into one of the contract's reasons. The daemon never imports what the worker imp
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import signal
@@ -213,7 +214,9 @@ class WorkerProcess:
                 return
             self._killed_for = self._killed_for or why
             if self._process is not None:
-                os.killpg(self._process.pid, signal.SIGKILL)
+                # It may have died unreaped; macOS then refuses the signal.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
 
 def verdict(

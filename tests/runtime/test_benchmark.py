@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -233,3 +234,16 @@ def test_models_of_any_shape_are_timed_without_data(
         changed(request_, path=path, evaluation=None, golden=None, local=(), metric=None)
     )
     assert report.latency.count >= 20
+
+
+@pytest.mark.skipif(
+    not os.access("/proc/self/clear_refs", os.W_OK),
+    reason="the peak of what ran before can be forgotten on Linux only",
+)
+def test_the_records_of_a_long_timing_are_not_the_models_memory(
+    request_: BenchmarkRequest,
+) -> None:
+    long = BenchmarkProtocol(warmup=1, min_seconds=0.0, min_count=100_000)
+    report = run_benchmark(changed(request_, protocol=long, evaluation=None, local=()))
+    assert report.latency.count >= 100_000
+    assert report.peak_memory_bytes < 3_000_000  # sorting the records alone takes more
