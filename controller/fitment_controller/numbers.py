@@ -1,14 +1,14 @@
 """What is believed about each variant on one device: every number from its nearest source.
 
 Latency comes measured on this fingerprint, else measured on this class, else predicted. A
-prediction is the latency of something measured nearby (or, with nothing measured, the build
-host's baseline times the class's speed) times the ratio expected between the two variants: the
-class's prior where it has one, else the ratio seen on the build host. So numbers of different
-sources stay on one scale.
+prediction is the build host's baseline latency, times the class's speed, times the ratio expected
+of the variant (the class's prior where it has one, else the ratio seen on the build host), times
+the surprise in what was measured nearby. So numbers of different sources stay on one scale.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from fitment_contract.device import DeviceFacts
@@ -41,16 +41,6 @@ def candidates(
     return [estimator.candidate(entry) for entry in listed if entry.variant is not None]
 
 
-@dataclass(frozen=True)
-class _Anchor:
-    """A latency to predict others from."""
-
-    p50_seconds: float
-    p95_seconds: float
-    ratio: float
-    measured: bool
-
-
 class _Estimator:
     def __init__(
         self,
@@ -64,7 +54,7 @@ class _Estimator:
         self._class = device_class
         self._evidence = evidence
         self._baseline = portfolio.entry(portfolio.baseline)
-        self._anchor = self._find_anchor()
+        self._scale = self._surprise()
 
     def candidate(self, entry: PortfolioEntry) -> Candidate:
         variant = entry.variant
@@ -118,43 +108,56 @@ class _Estimator:
         return _built(score.value if score else None), _built(worst_slice_value(score))
 
     def _predict(self, entry: PortfolioEntry) -> tuple[Estimate | None, Estimate | None]:
-        ratio = self._ratio(entry)
-        if self._anchor is None or ratio is None:
+        reference = self._baseline.benchmark if self._baseline else None
+        expected = self._expected_p95(entry)
+        if reference is None or expected is None or reference.latency.p95_seconds <= 0:
             return None, None
-        guessed = self._anchor.measured or self._prior(entry) is not None
-        source = NumberSource.PREDICTED if guessed else NumberSource.BUILD_HOST
-        scale = ratio / self._anchor.ratio
-        n = 0 if guessed else 1
+        p95 = expected * (self._scale or 1.0)
+        p50 = p95 * reference.latency.p50_seconds / reference.latency.p95_seconds
+        if self._scale is None and self._prior(entry) is None:
+            return _built(p50), _built(p95)
         return (
-            Estimate(value=self._anchor.p50_seconds * scale, source=source, n=n),
-            Estimate(value=self._anchor.p95_seconds * scale, source=source, n=n),
+            Estimate(value=p50, source=NumberSource.PREDICTED),
+            Estimate(value=p95, source=NumberSource.PREDICTED),
         )
 
-    def _find_anchor(self) -> _Anchor | None:
-        baseline_first = sorted(
-            self._portfolio.listed(),
-            key=lambda entry: (entry.name != self._portfolio.baseline, entry.name),
-        )
-        for wanted in (NumberSource.FINGERPRINT, NumberSource.CLASS):
-            for entry in baseline_first:
-                anchor = self._measured_anchor(entry, wanted)
-                if anchor is not None:
-                    return anchor
-        if self._baseline is None or self._baseline.benchmark is None:
-            return None
-        latency = self._baseline.benchmark.latency
-        speed = self._class.speed.latency_ratio if self._class.speed else 1.0
-        return _Anchor(latency.p50_seconds * speed, latency.p95_seconds * speed, 1.0, False)
-
-    def _measured_anchor(self, entry: PortfolioEntry, wanted: NumberSource) -> _Anchor | None:
+    def _expected_p95(self, entry: PortfolioEntry) -> float | None:
+        """What the build host and the class's profile say, with nothing measured nearby."""
+        reference = self._baseline.benchmark if self._baseline else None
         ratio = self._ratio(entry)
-        if entry.variant is None or ratio is None:
+        if reference is None or ratio is None:
+            return None
+        speed = self._class.speed.latency_ratio if self._class.speed else 1.0
+        return reference.latency.p95_seconds * speed * ratio
+
+    def _surprise(self) -> float | None:
+        """How much slower such devices are than expected; None when none has measured.
+
+        The baseline's measurement is all about the device. Another variant's may be about the
+        device or about the variant: the geometric mean over these is drawn towards 1 with the
+        weight of one more observation, so that a variant that disappoints loses ground to those
+        not tried yet, and one that pleases keeps it.
+        """
+        for wanted in (NumberSource.FINGERPRINT, NumberSource.CLASS):
+            seen: list[float] = []
+            for entry in self._portfolio.listed():
+                factor = self._factor(entry, wanted)
+                if factor is not None and entry.name == self._portfolio.baseline:
+                    return factor
+                seen += [] if factor is None else [factor]
+            if seen:
+                return math.exp(math.fsum(map(math.log, seen)) / (len(seen) + 1))
+        return None
+
+    def _factor(self, entry: PortfolioEntry, wanted: NumberSource) -> float | None:
+        """Measured over expected p95, when it was measured at the wanted nearness."""
+        expected = self._expected_p95(entry)
+        if entry.variant is None or not expected:
             return None
         nearest = self._evidence.nearest(entry.variant.digest, self._facts, self._class.name)
         if nearest is None or nearest[0] is not wanted:
             return None
-        measured = nearest[1]
-        return _Anchor(measured.latency_p50_seconds, measured.latency_p95_seconds, ratio, True)
+        return nearest[1].latency_p95_seconds / expected or None
 
     def _ratio(self, entry: PortfolioEntry) -> float | None:
         """Expected latency over the baseline's on this class; None when nothing says."""

@@ -2,9 +2,9 @@
 
 Ranking is elimination: of the eligible candidates, those within the first criterion's tolerance
 of the best stay, of these those within the second's, and so on; the last tie falls to what the
-class prefers and then to the name, so that the same question has the same answer. What the class advises against comes last until
-it has been measured on such a device. The variant that runs now stays unless the winner beats it
-by more than a tolerance, so that noise moves no fleet.
+class prefers and then to the name, so that the same question has the same answer. What the class
+advises against comes last until it has been measured on such a device. The variant that runs now
+stays unless the winner beats it by more than a tolerance, so that noise moves no fleet.
 
 Example:
     >>> selection = select(portfolio, question)          # doctest: +SKIP

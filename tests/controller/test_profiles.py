@@ -1,0 +1,148 @@
+"""Profile files: the shipped ones are right, and a wrong one says where and what would be right."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from fitment_controller.errors import NotFoundError, ProfileError
+from fitment_controller.profile_kinds import KINDS
+from fitment_controller.profile_schemas import SCHEMA_FILES, schema
+from fitment_controller.profiles import builtin_directory, load_profiles, validate
+
+GOOD_REGION = """\
+apiVersion: fitment/v1
+kind: Region
+name: moon
+title: The Moon
+link:
+  downlink_bytes_per_second: 1000
+  metered: true
+deny:
+  - traits: [dynamic]
+    reason: no air to cool with
+"""
+
+
+def shipped_files() -> list[Path]:
+    return sorted(builtin_directory().rglob("*.yaml"))
+
+
+def problems_of(tmp_path: Path, text: str) -> list[str]:
+    path = tmp_path / "moon.yaml"
+    path.write_text(text, encoding="utf-8")
+    return [str(problem).removeprefix(f"{path}:") for problem in validate([path])]
+
+
+def test_shipped_profiles_are_valid_and_complete() -> None:
+    profiles = load_profiles()
+    assert {item.name for item in profiles.classes} == {
+        "pi-zero-2",
+        "pi-3",
+        "pi-4",
+        "pi-5",
+        "jetson-nano",
+        "jetson-orin",
+        "android-arm64",
+        "x86-vnni",
+        "x86-avx2",
+        "generic",
+    }
+    assert profiles.classes[-1].name == "generic"
+    assert set(profiles.regions) == {"eu-west", "south-asia", "east-africa"}
+    assert set(profiles.objectives) == {"balanced", "fastest", "frugal"}
+
+
+@pytest.mark.parametrize("path", shipped_files(), ids=lambda path: path.stem)
+def test_shipped_files_name_their_schema_and_follow_it(path: Path) -> None:
+    """An editor checks against the published schema what the loader checks with its own."""
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# yaml-language-server: $schema=")
+    published = json.loads((path.parent / first.partition("=")[2]).read_text(encoding="utf-8"))
+    data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.Draft7Validator.check_schema(published)
+    jsonschema.Draft7Validator(published).validate(data)
+    assert data["name"] == path.stem
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_published_schemas_are_up_to_date(kind: str) -> None:
+    """Mend with: python -m fitment_controller.profile_schemas."""
+    path = builtin_directory() / "schemas" / SCHEMA_FILES[kind]
+    assert json.loads(path.read_text(encoding="utf-8")) == schema(KINDS[kind])
+
+
+def test_a_good_file_has_no_problems(tmp_path: Path) -> None:
+    assert problems_of(tmp_path, GOOD_REGION) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("  metered: true", "  meterd: true", "7: unknown key 'meterd'; did you mean 'metered'?"),
+        ("kind: Region", "kind: Regoin", "2: unknown kind 'Regoin'; did you mean 'Region'?"),
+        ("name: moon\n", "", "1: name is missing; add `name:`"),
+        ("second: 1000", "second: -5", "6: link.downlink_bytes_per_second is -5; input should"),
+        ("second: 1000", "second: fast", "6: link.downlink_bytes_per_second is 'fast'; input"),
+        ("    reason: no air to cool with\n", "", "9: deny.0.reason is missing; add `reason:`"),
+        ("traits: [dynamic]", "trait: [dynamic]", "9: unknown key 'trait'; did you mean 'traits'?"),
+        ("title: The Moon", "title: [", "6: not YAML:"),
+        ("title: The Moon", "name: sun", "4: key 'name' stands here twice; mend the YAML"),
+        ("name: moon", "name: unassigned", "3: the name is taken; choose another name"),
+        ("v1\n", "v2\n", "1: apiVersion is 'fitment/v2'; input should be 'fitment/v1'"),
+    ],
+)
+def test_a_fault_has_its_line_and_its_cure(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    assert old in GOOD_REGION
+    found = problems_of(tmp_path, GOOD_REGION.replace(old, new))
+    assert len(found) == 1
+    assert found[0].startswith(expected)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "just words", "42"])
+def test_something_else_than_a_profile_is_named_as_such(tmp_path: Path, text: str) -> None:
+    (problem,) = problems_of(tmp_path, text)
+    assert problem.startswith("1: no `kind`; add one of DeviceClass, Region, Objective")
+
+
+def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
+    binary = tmp_path / "binary.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    found = [str(problem) for problem in validate([binary, tmp_path / "gone.yaml"])]
+    assert "not UTF-8" in found[0]
+    assert "cannot be read: No such file" in found[1]
+
+
+def test_two_files_of_one_name_are_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD_REGION, encoding="utf-8")
+    (tmp_path / "b.yaml").write_text(GOOD_REGION, encoding="utf-8")
+    (problem,) = validate([tmp_path])
+    assert "is also in" in problem.what
+
+
+def test_a_user_s_profile_replaces_the_built_in_one(tmp_path: Path) -> None:
+    path = tmp_path / "eu.yaml"
+    path.write_text(GOOD_REGION.replace("moon", "eu-west"), encoding="utf-8")
+    profiles = load_profiles(tmp_path)
+    assert profiles.region("eu-west").title == "The Moon"
+    assert profiles.sources["Region", "eu-west"] == path
+    assert set(profiles.regions) == {"eu-west", "south-asia", "east-africa"}
+
+
+def test_loading_a_wrong_file_names_every_problem(tmp_path: Path) -> None:
+    path = tmp_path / "moon.yaml"
+    path.write_text(GOOD_REGION + "oxygen: none\nwater: some\n", encoding="utf-8")
+    with pytest.raises(ProfileError) as caught:
+        load_profiles(tmp_path)
+    assert [problem.split(":")[1] for problem in caught.value.problems] == ["11", "12"]
+
+
+def test_an_unknown_name_suggests_the_nearest() -> None:
+    with pytest.raises(NotFoundError, match="Did you mean 'eu-west'"):
+        load_profiles().region("eu-wst")

@@ -1,0 +1,471 @@
+"""The service over a real SQLite file, with a publisher that remembers and devices that answer."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from pathlib import Path
+
+import pytest
+
+from fitment_contract.messages import Bench, CommandName, Desired
+from fitment_contract.phase import FailureReason, Phase
+from fitment_contract.portfolio import Portfolio
+from fitment_controller.blobs import BlobStore
+from fitment_controller.domain import (
+    DeviceFilter,
+    MemberState,
+    Outcome,
+    RolloutPolicy,
+    RolloutRequest,
+    RolloutState,
+    StratumState,
+)
+from fitment_controller.errors import MissingBlobs, NotFoundError, PlanRefused, TransitionRefused
+from fitment_controller.profiles import load_profiles
+from fitment_controller.service import FleetService, ServiceSettings
+from fitment_controller.store import Store
+from support.core_fleet import (
+    MODEL,
+    Clock,
+    FakeDevice,
+    RecordingPublisher,
+    content,
+    default_entries,
+    make_facts,
+    make_portfolio,
+    make_report,
+)
+
+PICK = "int8-s8s8-pc"
+"""What the Raspberry Pi 5's profile expects to be fastest, before anything is measured."""
+
+
+class Headquarters:
+    """A service that can be killed and started again over the same files."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self.clock = Clock()
+        self.publisher = RecordingPublisher()
+        self.profiles = load_profiles()
+        self.start()
+
+    def start(self) -> None:
+        self.store = Store(f"sqlite:///{self._directory / 'controller.db'}")
+        self.blobs = BlobStore(self._directory / "blobs")
+        self.service = FleetService(
+            self.store,
+            self.blobs,
+            self.profiles,
+            self.publisher,
+            self.clock,
+            ServiceSettings(artifacts_url="http://hq/v1/artifacts"),
+        )
+
+    def restart(self) -> None:
+        self.store.close()
+        self.start()
+
+    def push(self, portfolio: Portfolio | None = None) -> None:
+        portfolio = portfolio or make_portfolio()
+        for entry in portfolio.listed():
+            assert entry.variant is not None
+            assert entry.variant.golden is not None
+            self.put(entry.name, entry.variant.artifact.size_bytes)
+            self.put(f"golden-{entry.name}", entry.variant.golden.artifact.size_bytes)
+        self.put("evaluation", 1000)
+        self.service.push_model(portfolio, "ann")
+
+    def put(self, name: str, size: int) -> None:
+        data = content(name, size)
+        self.blobs.put(io.BytesIO(data), hashlib.sha256(data).hexdigest(), size)
+
+    def device(self, id: str, **facts: object) -> FakeDevice:
+        device = FakeDevice(id, make_facts(**facts), self.clock)  # type: ignore[arg-type] # a test's shorthand
+        self.service.receive([device.birth()])
+        return device
+
+    def begin(self, **policy: object) -> str:
+        request = RolloutRequest(model=MODEL, policy=RolloutPolicy.model_validate(policy))
+        id = self.service.start_rollout(request, "ann").id
+        self.service.tick()
+        return id
+
+    def told(self, device: FakeDevice) -> Desired:
+        message = self.publisher.newest(device.id)
+        assert message is not None
+        return message
+
+    def settle(self, devices: list[FakeDevice], ticks: int = 12, **measured: object) -> None:
+        """Every device proves whatever it is told, until nobody is told anything new."""
+        for _ in range(ticks):
+            for device in devices:
+                message = self.publisher.newest(device.id)
+                if message is not None and message.generation != device.generation:
+                    self.service.receive([device.prove(message, **measured)])
+            self.service.tick()
+
+
+@pytest.fixture
+def hq(tmp_path: Path) -> Headquarters:
+    return Headquarters(tmp_path)
+
+
+def test_a_birth_registers_a_classified_device(hq: Headquarters) -> None:
+    hq.device("pi", region="eu-west")
+    device = hq.service.device("pi")
+    assert (device.device_class, device.region, device.online) == ("pi-5", "eu-west", True)
+    assert [entry.name for entry in hq.service.events()] == ["device-registered"]
+
+
+def test_a_region_that_no_profile_describes_has_no_rules_and_a_warning(hq: Headquarters) -> None:
+    hq.device("pi", region="atlantis")
+    assert hq.service.device("pi").region == "unassigned"
+    assert "region-unknown" in [entry.name for entry in hq.service.events()]
+
+
+def test_silence_ends_the_lease_and_vitals_renew_it(hq: Headquarters) -> None:
+    device = hq.device("pi")
+    hq.clock.forward(40)
+    hq.service.receive([device.vitals()])
+    hq.clock.forward(40)
+    hq.service.tick()
+    assert hq.service.device("pi").online
+    hq.clock.forward(10)
+    hq.service.tick()
+    assert not hq.service.device("pi").online
+    assert hq.service.fleet_summary().devices[0].online is False
+
+
+def test_a_stale_will_is_ignored_and_the_session_s_own_is_believed(hq: Headquarters) -> None:
+    device = hq.device("pi")
+    device.session, device.sequence = 2, 0
+    hq.service.receive([device.birth(), device.death(session=1)])
+    assert hq.service.device("pi").online
+    assert hq.service.intake().dropped == {"stale_will": 1}
+    hq.service.receive([device.death()])
+    assert not hq.service.device("pi").online
+
+
+def test_messages_out_of_order_are_dropped_and_counted(hq: Headquarters) -> None:
+    device = hq.device("pi")
+    older, newer = device.vitals(), device.vitals()
+    hq.service.receive([newer, older, newer])
+    assert hq.service.intake().dropped == {"out_of_order": 2}
+    assert hq.service.device("pi").sequence == newer.sequence
+
+
+def test_a_device_set_up_anew_may_count_sessions_from_the_start(hq: Headquarters) -> None:
+    device = hq.device("pi")
+    device.session = 9
+    hq.service.receive([device.birth()])
+    fresh = FakeDevice("pi", make_facts(), hq.clock)
+    hq.service.receive([fresh.birth()])
+    assert hq.service.device("pi").session == 9
+    hq.clock.forward(60)
+    hq.service.tick()
+    hq.service.receive([fresh.birth()])
+    assert hq.service.device("pi").session == 1
+
+
+def test_an_unknown_device_and_an_unknown_state_are_asked_for_a_report(hq: Headquarters) -> None:
+    stranger = FakeDevice("new", make_facts(), hq.clock)
+    hq.service.receive([stranger.vitals()])
+    device = hq.device("pi")
+    device.generation = 5
+    hq.service.receive([device.vitals()])
+    asked = [(command.device, command.name) for command in hq.publisher.commands]
+    assert asked == [("new", CommandName.REPORT), ("pi", CommandName.REPORT)]
+
+
+def test_a_counter_that_no_database_holds_costs_nobody_else_a_message(hq: Headquarters) -> None:
+    huge = FakeDevice("huge", make_facts(), hq.clock)
+    huge.session = 2**80
+    hq.service.receive([huge.birth(), FakeDevice("pi", make_facts(), hq.clock).birth()])
+    assert [device.id for device in hq.service.devices().items] == ["pi"]
+    assert hq.service.intake().dropped == {"out_of_range": 1}
+
+
+def test_a_push_needs_every_blob(hq: Headquarters) -> None:
+    with pytest.raises(MissingBlobs) as caught:
+        hq.service.push_model(make_portfolio(), "ann")
+    assert len(caught.value.digests) == 2 * len(default_entries()) + 1
+
+
+def test_pushing_the_same_portfolio_twice_is_one_version_and_a_change_is_the_next(
+    hq: Headquarters,
+) -> None:
+    hq.push()
+    hq.push()
+    assert hq.service.model(MODEL).version == 1
+    hq.push(make_portfolio(default_entries()[:3]))
+    assert hq.service.model(MODEL).version == 2
+    entry = hq.service.model(MODEL).portfolio.entries[0]
+    assert entry.variant is not None
+    assert entry.variant.model_version == 2
+
+
+def test_a_rollout_moves_a_stratum_from_canary_to_completed(hq: Headquarters) -> None:
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(6)]
+    id = hq.begin(wave_ratio=0.5)
+    assert [message.device for message in hq.publisher.desired] == ["pi-0"]
+    message = hq.told(devices[0])
+    assert message.assignments[0].variant.name == PICK
+    url = message.assignments[0].variant.artifact.encodings[0].urls[0]
+    assert url == f"http://hq/v1/artifacts/{message.assignments[0].variant.digest}"
+    hq.settle(devices)
+    rollout = hq.service.rollout(id)
+    assert rollout.state is RolloutState.COMPLETED
+    assert rollout.strata[0].counts == {"succeeded": 6}
+    assert all(hq.told(device).generation == 1 for device in devices)
+    assert {item.report.variant for item in hq.service.evidence(MODEL)} == {PICK}
+
+
+def test_a_failed_canary_stops_its_stratum_only_and_goes_back(hq: Headquarters) -> None:
+    hq.push()
+    pis = [hq.device(f"pi-{n}") for n in range(4)]
+    boxes = [hq.device(f"box-{n}", kind="x86-vnni") for n in range(3)]
+    id = hq.begin()
+    hq.service.receive([pis[0].fail(hq.told(pis[0]))])
+    hq.settle(boxes)
+    rollout = hq.service.rollout(id)
+    states = {stratum.device_class: stratum.state for stratum in rollout.strata}
+    assert states == {"pi-5": StratumState.FAILED, "x86-vnni": StratumState.COMPLETED}
+    assert rollout.state is RolloutState.FAILED
+    assert "SIGSEGV" in rollout.reason
+    back = hq.told(pis[0])
+    assert (back.assignments, back.withdrawn) == ((), (MODEL,))
+    assert all(hq.publisher.newest(device.id) is None for device in pis[1:])
+
+
+def test_what_crashed_here_is_not_picked_here_again_unless_named(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.service.receive([device.fail(hq.told(device))])
+    hq.service.tick()
+    verdict = hq.service.why("pi", MODEL).verdict(PICK)
+    assert verdict is not None
+    assert (verdict.outcome, verdict.rule) == (Outcome.REJECTED, "failed-here")
+    named = RolloutRequest(model=MODEL, variant=PICK)
+    assert hq.service.plan(named).devices[0].after.variant == PICK
+
+
+def test_four_percent_accuracy_never_passes_a_canary(hq: Headquarters) -> None:
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(5)]
+    id = hq.begin()
+    hq.settle(devices, accuracy=0.04, p95=0.00001)
+    rollout = hq.service.rollout(id)
+    assert rollout.state is RolloutState.FAILED
+    assert "accuracy" in rollout.reason
+    exposed = {message.device for message in hq.publisher.desired if message.assignments}
+    assert exposed == {"pi-0"}
+    hq.service.tick()
+    assert hq.told(devices[0]).withdrawn == (MODEL,)
+    verdict = hq.service.why("pi-1", MODEL).verdict(PICK)
+    assert verdict is not None
+    assert verdict.rule == "accuracy"
+
+
+def test_a_failure_goes_back_to_what_ran_before(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.settle([device])
+    request = RolloutRequest(model=MODEL, variant="fp32")
+    hq.service.start_rollout(request, "ann")
+    hq.service.tick()
+    hq.service.receive([device.fail(hq.told(device), FailureReason.LOAD_FAILED)])
+    hq.service.tick()
+    assert hq.told(device).assignments[0].variant.name == PICK
+    assert hq.told(device).generation == 3
+
+
+def test_a_much_slower_variant_fails_the_p95_gate(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.settle([device], p95=0.001)
+    id = hq.service.start_rollout(RolloutRequest(model=MODEL, variant="fp32"), "ann").id
+    hq.service.tick()
+    hq.settle([device], p95=0.01)
+    stratum = hq.service.rollout(id).strata[0]
+    assert stratum.state is StratumState.FAILED
+    assert "p95-ratio" in stratum.reason
+
+
+def test_an_offline_device_is_no_success_and_a_silent_one_times_out(hq: Headquarters) -> None:
+    hq.push()
+    hq.device("pi")
+    id = hq.begin(deadline_seconds=600)
+    hq.clock.forward(300)
+    hq.service.tick()
+    stratum = hq.service.rollout(id).strata[0]
+    assert stratum.state is StratumState.CANARY
+    assert "offline" in stratum.reason
+    hq.clock.forward(301)
+    hq.service.tick()
+    assert hq.service.rollout(id).state is RolloutState.FAILED
+    member = hq.service.rollout_members(id).items[0]
+    assert (member.state, member.failure) == (MemberState.REVERTED, "timeout")
+
+
+def test_active_without_a_measurement_is_no_success(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    id = hq.begin()
+    device.prove(hq.told(device), valid=False)
+    hq.service.receive([device.reported()])
+    hq.service.tick()
+    assert "not proved" in hq.service.rollout_members(id).items[0].reason
+    assert hq.service.rollout(id).state is RolloutState.RUNNING
+
+
+def test_nothing_moves_while_paused_and_abort_gives_back(hq: Headquarters) -> None:
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(3)]
+    id = hq.begin()
+    hq.service.pause_rollout(id, "ann")
+    hq.settle(devices)
+    assert {message.device for message in hq.publisher.desired} == {"pi-0"}
+    with pytest.raises(TransitionRefused, match="resume"):
+        hq.service.pause_rollout(id, "ann")
+    rollout = hq.service.abort_rollout(id, "ann", revert=True)
+    assert rollout.state is RolloutState.ABORTED
+    hq.service.tick()
+    assert hq.told(devices[0]).withdrawn == (MODEL,)
+    assert hq.service.recent_events(rollout=id)[-1].actor == "ann"
+
+
+def test_abort_can_keep_what_was_proved(hq: Headquarters) -> None:
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(4)]
+    id = hq.begin()
+    hq.settle(devices[:1], ticks=2)
+    assert hq.service.abort_rollout(id, "ann", revert=False).state is RolloutState.ABORTING
+    hq.settle(devices)
+    assert hq.service.rollout(id).state is RolloutState.ABORTED
+    assert hq.told(devices[0]).assignments
+
+
+def test_a_second_rollout_over_held_devices_is_refused(hq: Headquarters) -> None:
+    hq.push()
+    hq.device("pi")
+    id = hq.begin()
+    with pytest.raises(PlanRefused) as caught:
+        hq.service.start_rollout(RolloutRequest(model=MODEL, variant="fp32"), "ann")
+    assert id in caught.value.reasons[0]
+
+
+def test_refusals_say_what_is_wrong(hq: Headquarters) -> None:
+    hq.push()
+    with pytest.raises(PlanRefused, match="no device is selected"):
+        hq.service.start_rollout(RolloutRequest(model=MODEL), "ann")
+    hq.device("pi")
+    with pytest.raises(PlanRefused, match="no variant 'int9'"):
+        hq.service.start_rollout(RolloutRequest(model=MODEL, variant="int9"), "ann")
+    with pytest.raises(NotFoundError, match="balanced"):
+        hq.service.plan(RolloutRequest(model=MODEL, objective="balance"))
+    with pytest.raises(NotFoundError, match="Known: activity"):
+        hq.service.plan(RolloutRequest(model="nothing"))
+
+
+def test_a_disconnected_broker_gets_everything_later(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.publisher.connected = False
+    hq.begin()
+    assert not hq.publisher.desired
+    hq.publisher.connected = True
+    hq.service.tick()
+    assert hq.told(device).generation == 1
+    hq.service.tick()
+    assert len(hq.publisher.desired) == 1
+    hq.service.broker_connected()
+    assert [message.generation for message in hq.publisher.desired] == [1, 1]
+
+
+@pytest.mark.parametrize("kill_at", range(8))
+def test_a_controller_killed_at_any_step_ends_where_it_would_have(
+    hq: Headquarters, kill_at: int
+) -> None:
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(4)]
+    id = hq.begin()
+    for step in range(10):
+        if step == kill_at:
+            hq.restart()
+        hq.settle(devices, ticks=1)
+    assert hq.service.rollout(id).state is RolloutState.COMPLETED
+    sent = [(message.device, message.generation) for message in hq.publisher.desired]
+    assert sorted(sent) == [(f"pi-{n}", 1) for n in range(4)]
+
+
+def test_evidence_is_kept_once_and_changes_the_next_pick(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    assert hq.service.why("pi", MODEL).chosen == PICK
+    variants = {e.name: e.variant for e in make_portfolio().listed()}
+    for name, p95 in (("fp32", 0.001), (PICK, 0.005)):
+        variant = variants[name]
+        assert variant is not None
+        report = make_report(variant, fingerprint=device.facts.fingerprint, p95=p95)
+        bench = Bench(**device._envelope(), report=report)
+        hq.service.receive([bench, bench])
+    assert len(hq.service.evidence(MODEL)) == 2
+    selection = hq.service.why("pi", MODEL)
+    assert selection.chosen != PICK
+    verdict = selection.verdict(PICK)
+    assert verdict is not None
+    assert verdict.numbers.latency_p95_seconds is not None
+    assert verdict.numbers.latency_p95_seconds.source.value == "fingerprint"
+
+
+def test_declared_facts_make_a_report_simulated_whatever_it_says(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi", simulated=True)
+    variant = make_portfolio().entries[0].variant
+    assert variant is not None
+    report = make_report(variant, fingerprint=device.facts.fingerprint, simulated=False)
+    hq.service.receive([Bench(**device._envelope(), report=report)])
+    assert hq.service.evidence(MODEL)[0].report.simulated
+
+
+def test_a_device_behind_or_ahead_is_told_again(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.settle([device])
+    device.generation, device.session = 7, 2
+    hq.service.receive([device.birth()])
+    hq.service.tick()
+    assert hq.told(device).generation == 8
+
+
+def test_lists_are_paged_and_filtered(hq: Headquarters) -> None:
+    for n in range(5):
+        labels = {"site": "north" if n % 2 else "south"}
+        hq.device(f"pi-{n}", labels=labels)
+    first = hq.service.devices(limit=2)
+    rest = hq.service.devices(limit=10, cursor=first.next)
+    assert [d.id for d in (*first.items, *rest.items)] == [f"pi-{n}" for n in range(5)]
+    north = hq.service.devices(DeviceFilter(labels={"site": "north"}))
+    assert [device.id for device in north.items] == ["pi-1", "pi-3"]
+    assert rest.next is None
+
+
+def test_desired_and_reported_stand_side_by_side(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.settle([device])
+    (entry,) = hq.service.assignments(["pi"])["pi"]
+    assert entry.assigned is not None
+    assert entry.reported is not None
+    assert entry.assigned.ref.variant == entry.reported.state.variant == PICK
+    assert entry.reported.state.phase is Phase.ACTIVE
+    (cell,) = hq.service.fleet_summary().variants
+    assert (cell.variant, cell.phase, cell.count) == (PICK, "active", 1)
