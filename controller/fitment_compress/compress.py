@@ -197,9 +197,12 @@ class _Run:
                 f"The cleaned model itself cannot be measured: {first.failure}",
                 "Run it with onnxruntime on one sample first.",
             )
-        with ThreadPoolExecutor(max_workers=self._request.jobs) as pool:
+        pool = ThreadPoolExecutor(max_workers=self._request.jobs)
+        try:
             rest = pool.map(lambda outcome: self._measured(outcome, baseline, prepared), others)
             return [first, *rest]
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for what is queued
 
     def _measured(self, outcome: Outcome, baseline: Outcome, prepared: Prepared) -> Outcome:
         variant = outcome.variant

@@ -158,7 +158,10 @@ def _frame(portfolio: Portfolio, scale: _Scale, score: Score) -> str:
     parts = [
         _text(_LEFT, 28, f"{portfolio.model} version {portfolio.model_version}", "title"),
         _text(
-            _LEFT, 48, f"area: file size; bars: one standard error; {portfolio.build_host}", "faint"
+            _LEFT,
+            48,
+            f"area: file size; bar: standard error; triangle: far below; {portfolio.build_host}",
+            "faint",
         ),
     ]
     for tick in scale.goodness_ticks():

@@ -9,10 +9,16 @@ from fitment_contract.benchmark import Difference, KernelCounts, Score
 from fitment_contract.portfolio import EntryStatus, Portfolio, PortfolioEntry
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
     from rich.table import Table
 
 SIGNIFICANT_ERRORS: Final = 2.0
 """Differences below this many standard errors are called none."""
+
+_DISPENSABLE: Final = ("agrees", "zstd", "integer", "precision", "worst slice", "front", "speed")
+"""Columns that a narrow terminal does without, in the order in which they go."""
 
 _PLAIN_WIDTH: Final = 400
 """Columns for pipes and files: never wrap what a program may read."""
@@ -32,7 +38,7 @@ def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
         f"{split.calibration_count} others"
     )
     console.print(f"measured on {portfolio.build_host}")
-    console.print(_table(portfolio))
+    console.print(_fitting_table(portfolio, console))
     failed = [entry for entry in portfolio.entries if entry.status is EntryStatus.FAILED]
     if failed:
         console.print("not listed:")
@@ -60,23 +66,41 @@ def kernels_text(kernels: KernelCounts) -> str:
     return ", ".join(parts)
 
 
-def _table(portfolio: Portfolio) -> Table:
+def _fitting_table(portfolio: Portfolio, console: Console) -> Table:
+    """The table with as many columns as the stream is wide; what people ask for first stays."""
+    headings = _headings(portfolio)
+    unbounded = console.options.update(max_width=_PLAIN_WIDTH)
+    hidden: list[str] = []
+    while True:
+        table = _table(portfolio, [name for name in headings if name not in hidden])
+        spare = [name for name in _DISPENSABLE if name in headings and name not in hidden]
+        if not spare or console.measure(table, options=unbounded).maximum <= console.width:
+            return table
+        hidden.append(spare[0])
+
+
+def _headings(portfolio: Portfolio) -> list[str]:
+    score, delta = portfolio.metric.name, f"vs {portfolio.baseline}"
+    return [
+        *("variant", "precision", "size", "zstd", score, delta, "worst slice"),
+        *("agrees", "p50", "speed", "integer", "front"),
+    ]
+
+
+def _table(portfolio: Portfolio, shown: Sequence[str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("variant", no_wrap=True)
-    table.add_column("precision")
-    for heading in ("size", "zstd", portfolio.metric.name, f"vs {portfolio.baseline}"):
-        table.add_column(heading, justify="right")
-    table.add_column("worst slice")
-    for heading in ("agrees", "p50", "speed", "integer"):
-        table.add_column(heading, justify="right")
-    table.add_column("front", justify="center")
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in shown:
+        left = heading in ("variant", "precision", "worst slice")
+        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
     baseline = portfolio.entry(portfolio.baseline)
     assert baseline is not None
     for entry in portfolio.listed():
-        table.add_row(*_row(entry, baseline), style="bold" if entry.pareto else None)
+        cells = dict(zip(_headings(portfolio), _row(entry, baseline), strict=True))
+        style = "bold" if entry.pareto else None
+        table.add_row(*(cells[heading] for heading in shown), style=style)
     return table
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 from datetime import datetime, timezone
+from io import StringIO
 from pathlib import Path
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fitment_compress.errors import OutputError
 from fitment_compress.jobs import Measured, Prepared
+from fitment_compress.measure import paired_difference
 from fitment_compress.pareto import draw
 from fitment_compress.portfolio import (
     Outcome,
@@ -22,7 +25,7 @@ from fitment_compress.portfolio import (
     write_portfolio,
 )
 from fitment_compress.recipe import Recipe
-from fitment_compress.report import difference_text
+from fitment_compress.report import difference_text, print_portfolio
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import (
     Agreement,
@@ -164,6 +167,36 @@ def test_differences_within_two_standard_errors_are_called_none(
     value: float, error: float, text: str
 ) -> None:
     assert difference_text("top1", Difference(value=value, standard_error=error, count=9)) == text
+
+
+def test_the_error_of_a_difference_counts_only_samples_that_differ() -> None:
+    """Two of 100 samples flipped, one each way: no difference, and little doubt about it."""
+    baseline = np.ones(100)
+    baseline[0] = 0.0
+    values = np.ones(100)
+    values[1] = 0.0
+    difference = paired_difference(values, baseline)
+    assert difference.value == 0.0
+    assert difference.standard_error == pytest.approx((2 / 99) ** 0.5 / 10)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_a_narrow_terminal_loses_columns_and_no_digits(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("NO_COLOR", "1")
+    screen = Terminal()
+    print_portfolio(portfolio(outcome("fp32", 0.9, 1e-3, 100)), screen)
+    table = screen.getvalue()
+    assert "90.0 ± 1.0 %" in table
+    assert "1 ms" in table
+    assert "…" not in table
+    assert ("agrees" in table) == (columns > 100)
 
 
 def test_a_folder_is_written_whole_and_replaced(tmp_path: Path) -> None:
