@@ -90,6 +90,7 @@ class BlobError(ControllerError):
 
     Attributes:
         digest: of the announced content.
+        fault: what is wrong with the bytes.
     """
 
     kind = "blob"
@@ -97,6 +98,7 @@ class BlobError(ControllerError):
     def __init__(self, digest: str, detail: str) -> None:
         super().__init__(f"blob {digest[:12]}: {detail}", "Send the file again, whole")
         self.digest = digest
+        self.fault = detail
 
 
 class ProfileError(ControllerError):

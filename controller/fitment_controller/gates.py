@@ -30,7 +30,7 @@ def judge(rollout: Rollout, touched: Sequence[Member], canary: bool) -> tuple[Ga
     """
     policy = rollout.request.policy
     proved = [member for member in touched if member.state is MemberState.SUCCEEDED]
-    waiting = any(member.state in ON_ITS_WAY for member in touched)
+    waiting = not touched or any(member.state in ON_ITS_WAY for member in touched)
     return (
         _success(touched, 1.0 if canary else policy.min_success_ratio),
         _measured(rollout, proved, waiting),

@@ -106,6 +106,6 @@ def import_blobs(folder: Path, blobs: BlobStore) -> Portfolio:
             ) from None
         except BlobError as error:
             raise PortfolioError(
-                f"{path} is damaged: {error.detail}", "Run `fitment compress` again"
+                f"{path} is damaged: {error.fault}", "Run `fitment compress` again"
             ) from None
     return portfolio

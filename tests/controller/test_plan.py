@@ -1,0 +1,110 @@
+"""Plans: strata, bytes, refusals, and one decision per signature."""
+
+from __future__ import annotations
+
+from fitment_contract.device import DeviceFacts
+from fitment_controller.classify import classify, region_of
+from fitment_controller.domain import Device, DeviceFilter, RolloutRequest, VariantRef
+from fitment_controller.evidence import EvidenceIndex
+from fitment_controller.plan import Chooser, PlanInput, make_plan
+from fitment_controller.profiles import load_profiles
+from support.core_fleet import NOW, make_facts, make_portfolio
+
+PROFILES = load_profiles()
+
+
+def make_device(id: str, facts: DeviceFacts) -> Device:
+    return Device(
+        id=id,
+        facts=facts,
+        device_class=classify(facts, PROFILES.classes).name,
+        region=region_of(facts, PROFILES, None).name,
+        fingerprint=facts.fingerprint,
+        agent_version="0.1.0",
+        session=1,
+        sequence=1,
+        online=True,
+        lease_until=NOW,
+        last_seen=NOW,
+        registered_at=NOW,
+    )
+
+
+def given(
+    devices: list[Device],
+    *,
+    request: RolloutRequest | None = None,
+    current: dict[str, VariantRef] | None = None,
+    busy: dict[str, str] | None = None,
+) -> PlanInput:
+    return PlanInput(
+        request=request or RolloutRequest(model="activity", devices=DeviceFilter()),
+        portfolio=make_portfolio(),
+        objective=PROFILES.objective("balanced"),
+        profiles=PROFILES,
+        evidence=EvidenceIndex(),
+        devices=devices,
+        current=current or {},
+        busy=busy or {},
+    )
+
+
+def fleet() -> list[Device]:
+    return [
+        *(make_device(f"pi-{n}", make_facts(region="east-africa")) for n in range(3)),
+        *(make_device(f"box-{n}", make_facts("x86-vnni", region="eu-west")) for n in range(2)),
+    ]
+
+
+def test_devices_fall_into_strata_of_class_and_region() -> None:
+    plan = make_plan(given(fleet()))
+    assert [(s.id, s.device_count) for s in plan.strata] == [
+        ("pi-5/east-africa", 3),
+        ("x86-vnni/eu-west", 2),
+    ]
+    assert {d.device: d.after.variant for d in plan.devices}["box-0"] == "int8-u8s8-pc"
+    assert plan.refusals == ()
+
+
+def test_bytes_time_and_price_are_counted_per_region() -> None:
+    (east, west) = make_plan(given(fleet())).regions
+    assert (east.region, east.device_count, east.link_bytes) == ("east-africa", 3, 120_000)
+    assert east.seconds_per_device == 1.0
+    assert east.price == 120_000 / 1e6 * 0.005
+    assert west.price is None
+
+
+def test_a_device_that_runs_its_pick_is_unchanged() -> None:
+    first = make_plan(given(fleet()))
+    current = {planned.device: planned.after for planned in first.devices}
+    plan = make_plan(given(fleet(), current=current))
+    assert plan.unchanged == tuple(sorted(current))
+    assert plan.refusals == ("nothing to do: every placeable device runs its pick already",)
+
+
+def test_what_cannot_be_placed_is_shown_with_its_remedy_and_stops_nobody_else() -> None:
+    lacking = make_device("bare", make_facts(runtimes=()))
+    plan = make_plan(given([*fleet(), lacking]))
+    (entry,) = plan.unplaceable
+    assert (entry.device, entry.remedy) == (
+        "bare",
+        "install onnxruntime on the device (for fp16)",
+    )
+    assert "runtime (5)" in entry.reason
+    assert plan.refusals == ()
+    assert make_plan(given([lacking])).refusals == ("no variant fits any of the selected devices",)
+
+
+def test_devices_held_by_another_rollout_refuse_the_plan() -> None:
+    plan = make_plan(given(fleet(), busy={"pi-0": "r1", "pi-1": "r1"}))
+    assert plan.refusals == ("rollout r1 of the same model still holds 2 of the devices",)
+
+
+def test_equal_devices_are_one_decision() -> None:
+    devices = [make_device(f"pi-{n}", make_facts()) for n in range(50)]
+    chooser = Chooser(given(devices))
+    assert len({id(chooser.choose(device)) for device in devices}) == 1
+
+
+def test_a_plan_does_not_depend_on_the_order_of_devices() -> None:
+    assert make_plan(given(fleet())) == make_plan(given(fleet()[::-1]))
