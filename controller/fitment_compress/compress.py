@@ -43,7 +43,8 @@ class Effort:
 
     Attributes:
         alone: each candidate in its own process, also for memory and kernels.
-        rounds, seconds: all candidates in turns; seconds are per candidate.
+        rounds, seconds: all candidates in turns; seconds are per candidate. Many short turns,
+            because clock speeds and neighbours change within a tenth of a second.
     """
 
     alone: BenchmarkProtocol
@@ -52,8 +53,8 @@ class Effort:
 
 
 _ALONE: Final = BenchmarkProtocol(mode=BenchmarkMode.QUICK, warmup=3, min_seconds=0.1, min_count=10)
-FULL: Final = Effort(alone=_ALONE, rounds=20, seconds=1.0)
-QUICK: Final = Effort(alone=_ALONE, rounds=10, seconds=0.3)
+FULL: Final = Effort(alone=_ALONE, rounds=60, seconds=1.0)
+QUICK: Final = Effort(alone=_ALONE, rounds=30, seconds=0.3)
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,16 @@ from fitment_runtime.session import Session, SessionOptions
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-WARMUP: Final = 3
+WARMUP: Final = 2
 """Untimed inferences at the start of a turn: the caches still hold another candidate."""
 
-MIN_COUNT: Final = 5
+MIN_COUNT: Final = 3
 """Timed inferences in a turn, however long they take."""
+
+MIN_ROUNDS: Final = 5
+PATIENCE: Final = 4.0
+"""Slow models make turns longer than asked for. After `MIN_ROUNDS`, rounds end once they have
+taken this many times the seconds that all candidates together were given."""
 
 Feeds = Sequence[Mapping[str, "NDArray[Any]"]]
 
@@ -49,7 +54,7 @@ def time_in_turns(job: TimeJob) -> Timed:
         for name in job.names:
             files = workspace.candidate(name)
             loaded[name] = (runtime.load(files.model, options), golden_feeds(files.golden))
-        durations = _rounds(loaded, job.rounds, job.seconds / max(job.rounds, 1))
+        durations = _rounds(loaded, job.rounds, job.seconds)
     except RuntimeFailure as error:
         raise CandidateError(f"{error.reason.value}: {error.detail}") from error
     return Timed(
@@ -72,15 +77,21 @@ def summarise(durations: Sequence[float], threads: int) -> Latency:
 
 
 def _rounds(
-    loaded: Mapping[str, tuple[Session, Feeds]], rounds: int, turn_seconds: float
+    loaded: Mapping[str, tuple[Session, Feeds]],
+    rounds: int,
+    seconds: float,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds per inference and candidate. Every round starts with another candidate."""
     names = list(loaded)
     durations: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(rounds):
+    begin = clock()
+    for turn in range(max(rounds, 1)):
+        if turn >= MIN_ROUNDS and clock() - begin > PATIENCE * seconds * len(names):
+            break
         start = turn % len(names)
         for name in (*names[start:], *names[:start]):
-            durations[name].extend(_turn(*loaded[name], turn_seconds))
+            durations[name].extend(_turn(*loaded[name], seconds / max(rounds, 1), clock))
     return durations
 
 
@@ -88,7 +99,7 @@ def _turn(
     session: Session,
     feeds: Feeds,
     seconds: float,
-    clock: Callable[[], float] = time.perf_counter,
+    clock: Callable[[], float],
 ) -> list[float]:
     inputs = cycle(feeds)
     for feed in islice(inputs, WARMUP):

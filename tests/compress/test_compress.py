@@ -17,6 +17,7 @@ from fitment_compress.cli import default_name, parse_metric, register
 from fitment_compress.compress import CompressRequest, Effort, compress
 from fitment_compress.errors import CompressError, RequestError, SamplesError
 from fitment_compress.techniques import known_techniques
+from fitment_compress.timing import MIN_COUNT
 from fitment_contract.benchmark import BenchmarkProtocol, MetricSpec
 from fitment_contract.portfolio import EntryStatus, Portfolio
 from fitment_runtime.catalog import find_runtime
@@ -131,7 +132,7 @@ def test_numbers_are_measured_and_hang_together(shipped: tuple[Path, Portfolio])
         assert score.count == 96
         assert score.worst_slice in {"north", "south", "west"}
         assert entry.difference.value == pytest.approx(score.value - 1.0)
-        assert entry.benchmark.latency.count >= 10
+        assert entry.benchmark.latency.count == 2 * MIN_COUNT
         assert entry.variant.needs.memory_bytes == entry.benchmark.peak_memory_bytes
     baseline = made.entries[0]
     assert baseline.agreement is not None
