@@ -140,7 +140,11 @@ class Client:
         headers = {"Content-Type": "application/json"} if body is not None else {}
         where = f"{path}?{query}" if query else path
         with self._exchange(method, where, headers=headers, body=body) as response:
-            answer: dict[str, Any] = json.load(response)
+            answer = _object(response.read())
+        if answer is None:
+            raise UnreachableError(
+                f"what answers at {self.url} is not a controller", "name another with --url"
+            )
         return answer
 
     @contextlib.contextmanager
@@ -155,7 +159,7 @@ class Client:
         try:
             response = self._answer(connection, method, path, dict(headers or {}), body)
             if response.status >= 400:
-                raise ApiError(response.status, _body_of(response))
+                raise ApiError(response.status, _object(response.read()) or {})
             yield response
         except (OSError, http.client.HTTPException) as error:
             cause = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -224,10 +228,9 @@ def quoted(*parts: str) -> str:
 def _ready(data_dir: Path) -> dict[str, Any]:
     """What a controller on this machine left; empty when there is none."""
     try:
-        found = json.loads((data_dir / _READY_FILE).read_text())
-    except (OSError, ValueError):
+        return _object((data_dir / _READY_FILE).read_bytes()) or {}
+    except OSError:
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _chunks(file: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
@@ -236,12 +239,13 @@ def _chunks(file: Any, progress: Callable[[int], None]) -> Iterator[bytes]:
         yield chunk
 
 
-def _body_of(response: http.client.HTTPResponse) -> dict[str, Any]:
+def _object(body: bytes) -> dict[str, Any] | None:
+    """The JSON object in `body`, or None when it holds something else."""
     try:
-        body = json.loads(response.read() or b"{}")
+        found = json.loads(body)
     except ValueError:
-        return {}
-    return body if isinstance(body, dict) else {}
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _user() -> str:

@@ -6,6 +6,7 @@ here: settings name the files that hold them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -125,8 +126,8 @@ def load_settings(
     for name in ("port", "broker_port"):
         if not 0 <= getattr(settings, name) <= 65535:
             raise SettingsError(f"{name} {getattr(settings, name)} is not between 0 and 65535")
-    if settings.lease_seconds <= 0:
-        raise SettingsError(f"lease_seconds {settings.lease_seconds} is not above 0")
+    if not 0 < settings.lease_seconds < math.inf:
+        raise SettingsError(f"lease_seconds {settings.lease_seconds} is not a time above 0")
     return settings
 
 

@@ -33,6 +33,8 @@ class ScriptedDevice:
         id: of the device.
         facts: what it says of itself.
         fails: decides whether an assignment fails here.
+        mute: it is there, and never answers what is desired.
+        login: user and password at the broker.
     """
 
     def __init__(
@@ -41,9 +43,11 @@ class ScriptedDevice:
         id: str,
         facts: DeviceFacts = FACTS,
         fails: Callable[[Assignment], bool] = lambda assignment: False,
+        mute: bool = False,
         login: tuple[str, str] | None = None,
     ) -> None:
         self.id = id
+        self._mute = mute
         self.peer = MqttPeer(endpoint, id, login=login)
         self._facts = facts
         self._fails = fails
@@ -87,7 +91,7 @@ class ScriptedDevice:
                 self._answered = len(received)
                 topic, payload, _ = received[-1]
                 message = decode(TOPICS.parse(topic), payload)
-                if isinstance(message, Desired):
+                if isinstance(message, Desired) and not self._mute:
                     self._answer(message)
 
     def _answer(self, desired: Desired) -> None:
