@@ -20,7 +20,11 @@ def schema(model: type[DeviceClass] | type[Region] | type[Objective]) -> dict[st
     """The schema of one kind of profile."""
     made = model.model_json_schema(ref_template="#/definitions/{model}")
     definitions = made.pop("$defs", {})
-    return {"$schema": "http://json-schema.org/draft-07/schema#", **made, "definitions": definitions}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        **made,
+        "definitions": definitions,
+    }
 
 
 def write_schemas(directory: Path) -> None:
@@ -39,7 +43,11 @@ def keys_at(
     node: dict[str, Any] = whole
     for step in location:
         node = _resolve(whole, node)
-        node = node.get("items", {}) if isinstance(step, int) else node.get("properties", {}).get(step, {})
+        node = (
+            node.get("items", {})
+            if isinstance(step, int)
+            else node.get("properties", {}).get(step, {})
+        )
     return tuple(_resolve(whole, node).get("properties", {}))
 
 

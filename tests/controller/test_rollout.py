@@ -225,7 +225,7 @@ def test_devices_that_stay_offline_are_unreached_and_never_success() -> None:
     fleet = Fleet({"pi-5": ids(4)}, RolloutPolicy(deadline_seconds=60))
     fleet.online["d03"] = False
     fleet.run()
-    assert fleet.rollout.state is RolloutState.RUNNING
+    assert fleet.rollout.state not in ROLLOUT_ENDED
     assert "offline" in fleet.rollout.strata[0].reason
     fleet.now += timedelta(seconds=61)
     fleet.run()
@@ -434,3 +434,14 @@ def test_a_device_that_takes_itself_back_is_no_success_any_more() -> None:
     member: Member = fleet.members["d00"]
     assert member.state in {MemberState.FAILED, MemberState.REVERTED}
     assert (MemberState.SUCCEEDED, MemberEvent.FAIL) in MEMBER
+
+
+def test_a_report_about_another_file_is_no_answer() -> None:
+    fleet = Fleet({"pi-5": ids(1)})
+    fleet.step()
+    fleet.answer("d00", Phase.ROLLED_BACK)
+    other = {"digest": digest_of("another file")}
+    fleet.states["d00"] = fleet.states["d00"].model_copy(update=other)
+    fleet.step()
+    assert fleet.members["d00"].state is MemberState.ASSIGNED
+    assert fleet.members["d00"].reason == "no answer yet"

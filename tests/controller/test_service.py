@@ -469,3 +469,28 @@ def test_desired_and_reported_stand_side_by_side(hq: Headquarters) -> None:
     assert entry.reported.state.phase is Phase.ACTIVE
     (cell,) = hq.service.fleet_summary().variants
     assert (cell.variant, cell.phase, cell.count) == (PICK, "active", 1)
+
+
+def test_a_plan_starts_from_what_runs_and_not_from_what_was_wanted(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.settle([device])
+    assert hq.service.plan(RolloutRequest(model=MODEL)).unchanged == ("pi",)
+    taken_back = {"phase": Phase.ROLLED_BACK, "active": None}
+    device.models[MODEL] = device.models[MODEL].model_copy(update=taken_back)
+    hq.service.receive([device.reported()])
+    (planned,) = hq.service.plan(RolloutRequest(model=MODEL)).devices
+    assert (planned.device, planned.before) == ("pi", None)
+
+
+def test_a_model_pushed_anew_is_planned_against_its_own_version(hq: Headquarters) -> None:
+    """The device keeps what it runs as the place to go back to, one version earlier."""
+    hq.push()
+    device = hq.device("pi")
+    hq.begin()
+    hq.settle([device])
+    hq.push(make_portfolio(default_entries()[:3]))
+    (planned,) = hq.service.plan(RolloutRequest(model=MODEL)).devices
+    assert planned.before is not None
+    assert (planned.before.model_version, planned.after.model_version) == (1, 2)

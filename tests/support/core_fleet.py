@@ -74,7 +74,7 @@ def make_report(
     valid: bool = True,
     id: str = "",
 ) -> BenchmarkReport:
-    scores = ()
+    scores: tuple[Score, ...] = ()
     if accuracy is not None:
         slices = {"s1": SliceScore(value=worst_slice, count=50)}
         score = Score(metric="top1", value=accuracy, count=450, slices=slices, worst_slice="s1")
