@@ -7,7 +7,7 @@ from datetime import datetime
 
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.desired import Delivery, assign, message, withdraw
-from fitment_controller.domain import Assigned, DesiredState, Device, ReportedModel, Rollout
+from fitment_controller.domain import Assigned, DesiredState, ReportedModel, Rollout
 from fitment_controller.members import Observation
 from fitment_controller.ports import Publisher
 from fitment_controller.profiles import Profiles
@@ -21,10 +21,13 @@ BATCH = 500
 
 def observations(rows: Rows, model: str, devices: Sequence[str]) -> dict[str, Observation]:
     """What is known of these devices now. A device that was never heard of again is offline."""
-    known = rows.devices.get(devices)
+    presence = rows.devices.presence(devices)
     desired = rows.desired.get(devices)
     reported = rows.reported.of_model(model, devices)
-    return {id: _observation(known.get(id), desired[id], reported.get(id)) for id in devices}
+    return {
+        id: _observation(presence.get(id, (False, 0)), desired[id], reported.get(id))
+        for id in devices
+    }
 
 
 def carry_out(rows: Rows, step: Step, profiles: Profiles, now: datetime) -> None:
@@ -60,12 +63,12 @@ def hand_over(
 
 
 def _observation(
-    device: Device | None, desired: DesiredState, reported: ReportedModel | None
+    presence: tuple[bool, int], desired: DesiredState, reported: ReportedModel | None
 ) -> Observation:
-    generation = max(desired.generation, device.generation if device else 0)
+    online, generation = presence
     return Observation(
-        online=device.online if device else False,
-        desired_generation=generation,
+        online=online,
+        desired_generation=max(desired.generation, generation),
         state=reported.state if reported else None,
     )
 

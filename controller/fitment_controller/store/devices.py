@@ -36,6 +36,15 @@ class DeviceRows:
             found.update((row.id, _device(row)) for row in rows)
         return found
 
+    def presence(self, ids: Sequence[str]) -> dict[str, tuple[bool, int]]:
+        """Online or not, and the reported generation, without reading any facts."""
+        found: dict[str, tuple[bool, int]] = {}
+        columns = (devices.c.id, devices.c.online, devices.c.generation)
+        for some in chunks(list(ids)):
+            rows = self._connection.execute(select(*columns).where(devices.c.id.in_(some)))
+            found.update((row.id, (row.online, row.generation)) for row in rows)
+        return found
+
     def put(self, changed: Sequence[Device]) -> None:
         """Insert or replace."""
         upsert(self._connection, devices, [_row(device) for device in changed])
