@@ -97,6 +97,8 @@ class BenchmarkProtocol(Record):
     Attributes:
         warmup: untimed inferences before the first timed one.
         min_seconds, min_count: timing ends when both are reached.
+        max_seconds: timing ends here all the same, so that a slow model is measured with fewer
+            inferences rather than not at all.
         wall_limit_seconds: the trial process is killed after this.
         memory_limit_bytes: the trial process is killed above this.
         threads: intra-op threads; 1 makes devices comparable.
@@ -107,6 +109,7 @@ class BenchmarkProtocol(Record):
     warmup: Count = 10
     min_seconds: Seconds = 3.0
     min_count: Annotated[int, Field(ge=1)] = 200
+    max_seconds: Annotated[float, Field(gt=0)] = 30.0
     wall_limit_seconds: Annotated[float, Field(gt=0)] = 120.0
     memory_limit_bytes: Bytes = 512 * 1024 * 1024
     threads: Annotated[int, Field(ge=1)] = 1

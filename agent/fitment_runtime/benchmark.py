@@ -141,7 +141,7 @@ def time_inferences(
     protocol: BenchmarkProtocol,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Latency:
-    """Single-stream latency: warm up, then time until the protocol's seconds and count are reached.
+    """Single-stream latency: warm up, then time for as long and as often as the protocol says.
 
     Args:
         session: the loaded model.
@@ -162,7 +162,9 @@ def time_inferences(
         session.run(feed)
         end = clock()
         durations.append(end - start)
-        if len(durations) >= protocol.min_count and end - begin >= protocol.min_seconds:
+        elapsed = end - begin
+        enough = len(durations) >= protocol.min_count and elapsed >= protocol.min_seconds
+        if enough or elapsed >= protocol.max_seconds:
             break
     ordered = sorted(durations)
     return Latency(

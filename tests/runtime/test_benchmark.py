@@ -54,7 +54,8 @@ class FakeSession:
 
 
 def timed(session: FakeSession, **changes: Any) -> Any:
-    protocol = BenchmarkProtocol(**{"warmup": 0, "min_seconds": 0.0, "min_count": 1, **changes})
+    terms = {"warmup": 0, "min_seconds": 0.0, "min_count": 1, "max_seconds": 1e6, **changes}
+    protocol = BenchmarkProtocol(**terms)
     return time_inferences(session, [{"x": 0}, {"x": 1}], protocol, session.clock)
 
 
@@ -89,6 +90,10 @@ def test_warm_up_is_not_timed() -> None:
 def test_timing_ends_when_both_seconds_and_count_are_reached() -> None:
     assert timed(FakeSession([1.0]), min_seconds=10, min_count=3).count == 10
     assert timed(FakeSession([1.0]), min_seconds=2, min_count=7).count == 7
+
+
+def test_a_slow_model_is_timed_with_fewer_inferences_rather_than_not_at_all() -> None:
+    assert timed(FakeSession([4.0]), min_count=200, max_seconds=30.0).count == 8
 
 
 def test_inputs_take_turns() -> None:
