@@ -18,6 +18,7 @@ from typing import Any
 import uvicorn
 from starlette.applications import Starlette
 
+from fitment_contract.topics import DEFAULT_ROOT
 from fitment_controller.errors import ConflictError, ControllerError
 from fitment_controller.views.envelope import API_VERSION
 
@@ -44,13 +45,16 @@ class Addresses:
         url: of the API, from this machine.
         artifacts_url: prefix of artifacts, as devices reach it.
         broker_url: as devices reach it; the login is `device` with the device token where asked.
-        api_token_file, device_token_file: None on loopback.
+        topic_root: leading topic levels that devices must use too.
+        api_token_file: None on loopback.
+        device_token_file: None on loopback.
     """
 
     data_dir: Path
     url: str
     artifacts_url: str
     broker_url: str
+    topic_root: str = DEFAULT_ROOT
     api_token_file: Path | None = None
     device_token_file: Path | None = None
 
@@ -68,6 +72,7 @@ class Addresses:
             "url": self.url,
             "artifacts_url": self.artifacts_url,
             "broker_url": self.broker_url,
+            "topic_root": self.topic_root,
             **{name: str(path) if path else None for name, path in paths.items()},
         }
 

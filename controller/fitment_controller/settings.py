@@ -14,6 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar
 
+from fitment_contract.topics import DEFAULT_ROOT
 from fitment_controller.errors import ControllerError
 
 DEFAULT_PORT = 8780
@@ -68,7 +69,7 @@ class Settings:
     broker_url: str | None = None
     broker_password_file: Path | None = None
     broker_ca_file: Path | None = None
-    topic_root: str = "fitment"
+    topic_root: str = DEFAULT_ROOT
     lease_seconds: float = 45.0
     profiles_dir: Path | None = None
     ready_file: Path | None = None

@@ -22,7 +22,7 @@ from fitment_controller.api.auth import (
 from fitment_controller.blobs import BlobStore
 from fitment_controller.broker.base import Broker, BrokerEndpoint, BrokerLogins
 from fitment_controller.broker.choose import choose_broker
-from fitment_controller.broker.probe import is_loopback, loopback_of
+from fitment_controller.broker.probe import bracketed, is_loopback, loopback_of
 from fitment_controller.gateway import Gateway
 from fitment_controller.metrics import FleetCollector, FleetMetrics
 from fitment_controller.ports import ServiceSettings
@@ -180,13 +180,14 @@ def _addresses(settings: Settings, port: int, endpoint: BrokerEndpoint) -> Addre
     host = settings.advertise or _reachable(settings.listen)
     embedded = settings.broker_url is None
     user = "device@" if exposed and embedded else ""
-    broker_url = f"mqtt://{user}{_bracketed(host)}:{endpoint.port}" if embedded else endpoint.url
+    broker_url = f"mqtt://{user}{bracketed(host)}:{endpoint.port}" if embedded else endpoint.url
     data_dir = settings.data_dir
     return Addresses(
         data_dir=data_dir,
-        url=f"http://{_bracketed(loopback_of(settings.listen))}:{port}",
-        artifacts_url=f"http://{_bracketed(host)}:{port}/v1/artifacts",
+        url=f"http://{bracketed(loopback_of(settings.listen))}:{port}",
+        artifacts_url=f"http://{bracketed(host)}:{port}/v1/artifacts",
         broker_url=broker_url,
+        topic_root=settings.topic_root,
         api_token_file=data_dir / API_TOKEN_FILE if exposed else None,
         device_token_file=data_dir / DEVICE_TOKEN_FILE if exposed else None,
     )
@@ -229,10 +230,6 @@ def _client_id(settings: Settings) -> str:
     """The same for every start on this data, so that a broker ends what a crash left behind."""
     identity = f"{socket.gethostname()}:{settings.data_dir}"
     return f"fitment-controller-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 def _version() -> str:

@@ -63,7 +63,7 @@ def test_retained_desired_reaches_a_qos_0_subscriber_at_every_subscribe(
     for attempt in range(2):
         with MqttPeer(endpoint, f"device-{attempt}") as device:
             device.subscribe(DESIRED, qos=0)
-            wait_for(lambda d=device: bool(d.received), "the retained message")  # type: ignore[misc]
+            wait_for(lambda d=device: bool(d.received), "the retained message")
             assert device.received == [(DESIRED, b"generation 2", True)]
 
 

@@ -298,7 +298,7 @@ def test_following_the_log_ends_quietly_when_the_reader_goes(
     for number in range(3):  # each is at least one more line into a pipe that nobody reads
         with ScriptedDevice(endpoint, f"late-{number}"):
             wait_for(
-                lambda n=number: run(up, "device", "get", f"late-{n}").returncode == 0,  # type: ignore[misc]
+                lambda n=number: run(up, "device", "get", f"late-{n}").returncode == 0,
                 "registration",
             )
     assert follow.wait(timeout=60) == 0

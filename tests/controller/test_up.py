@@ -45,6 +45,18 @@ def test_a_signal_ends_it_cleanly(number: int, tmp_path: Path) -> None:
         assert "Traceback" not in up.log.read_text()
 
 
+def test_somebody_who_follows_the_log_does_not_hold_the_end_up(tmp_path: Path) -> None:
+    with UpProcess(tmp_path / "data") as up:
+        headers = {"Accept": "text/event-stream"}
+        with httpx.stream("GET", f"{up.ready['url']}/v1/events", headers=headers) as stream:
+            assert stream.status_code == 200
+            assert up.stop() == 0
+            assert list(stream.iter_lines()) in ([], [": still here", ""])
+        log = up.log.read_text()
+        assert "Traceback" not in log
+        assert "timeout" not in log.lower()
+
+
 def test_the_data_directory_belongs_to_one(tmp_path: Path) -> None:
     with UpProcess(tmp_path / "data") as up:
         second = fitment("up", "--data", str(up.data), "--port", "0", "--broker-port", "0")

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from fitment_controller.broker.base import BrokerEndpoint
 from fitment_controller.broker.errors import BrokerError, BrokerStartError
+from fitment_controller.broker.probe import bracketed
 
 _CONNECT_SECONDS = 3.0
 
@@ -70,9 +71,8 @@ def parse_broker_url(url: str, password_file: Path | None, ca_file: Path | None)
             f"the address of {parts.hostname} holds a password, which would show in process lists",
             "put the password into a file and name it with --broker-password-file",
         )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return BrokerEndpoint(
-        url=f"{parts.scheme}://{host}" + (f":{port}" if port else ""),
+        url=f"{parts.scheme}://{bracketed(parts.hostname)}" + (f":{port}" if port else ""),
         username=parts.username,
         password_file=password_file,
         ca_file=ca_file,

@@ -10,7 +10,7 @@ from fitment_contract.topics import Topics
 from fitment_controller.broker.base import BrokerEndpoint, BrokerLogins
 from fitment_controller.broker.embedded import EmbeddedBroker, EmbeddedEngine
 from fitment_controller.broker.passwords import write_password_file
-from fitment_controller.broker.probe import loopback_of
+from fitment_controller.broker.probe import bracketed, loopback_of
 
 _CONTROLLER = "controller"
 _DEVICE = "device"
@@ -59,7 +59,7 @@ def mosquitto_broker(
         port=port,
     )
     endpoint = BrokerEndpoint(
-        url=f"mqtt://{_bracketed(loopback_of(host))}:{port}",
+        url=f"mqtt://{bracketed(loopback_of(host))}:{port}",
         username=_CONTROLLER if logins else None,
         password_file=logins.controller if logins else None,
     )
@@ -102,7 +102,3 @@ def _access_lines(directory: Path, topics: Topics, logins: BrokerLogins | None) 
     )
     rules.chmod(0o600)
     return ["allow_anonymous false", f"password_file {passwords}", f"acl_file {rules}"]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host

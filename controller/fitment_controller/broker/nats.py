@@ -10,7 +10,7 @@ from pathlib import Path
 from fitment_controller.broker.base import BrokerEndpoint
 from fitment_controller.broker.embedded import EmbeddedBroker, EmbeddedEngine
 from fitment_controller.broker.errors import BrokerExposureError
-from fitment_controller.broker.probe import is_loopback
+from fitment_controller.broker.probe import bracketed, is_loopback
 
 
 def find_nats() -> Path | None:
@@ -41,7 +41,7 @@ def nats_broker(program: Path, directory: Path, host: str, port: int) -> Embedde
         host=host,
         port=port,
     )
-    return EmbeddedBroker(engine, BrokerEndpoint(url=f"mqtt://{host}:{port}"))
+    return EmbeddedBroker(engine, BrokerEndpoint(url=f"mqtt://{bracketed(host)}:{port}"))
 
 
 def _configuration(store: Path, host: str, port: int) -> str:

@@ -67,7 +67,7 @@ def list_devices(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """List devices: one line for each model that a device runs or is to run."""
+    """List devices and what each runs."""
     api = options.client(url, token_file, data)
     items = list(api.pages("/v1/devices", parse_selectors(selector)))
     document = {"apiVersion": "fitment/v1", "kind": "DeviceList", "items": items, "next": None}
@@ -82,7 +82,7 @@ def get_device(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Show one device: what it is, what it runs, what it measured, what happened."""
+    """Show one device: facts, models, newest events."""
     document = options.client(url, token_file, data).get(f"/v1/devices{quoted(id)}")
     output.emit(document, format, _page)
 
@@ -99,7 +99,10 @@ def why_device(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Show every candidate variant: chosen or rejected, by which rule, number against limit."""
+    """Show why a device gets what it gets.
+
+    Every candidate variant: chosen or rejected, by which rule, the number and its limit.
+    """
     document = options.client(url, token_file, data).get(
         f"/v1/devices{quoted(id)}/why", {"model": model, "objective": objective}
     )

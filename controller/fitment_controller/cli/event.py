@@ -37,7 +37,7 @@ def tail(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Print the newest events, oldest first; with -f, what happens from then on too."""
+    """Print the newest events; with -f, follow."""
     api = options.client(url, token_file, data)
     wanted = {"device": device, "rollout": rollout}
     newest = _newest_id(api)

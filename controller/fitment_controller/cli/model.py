@@ -54,7 +54,7 @@ def push(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Upload a portfolio: the blobs that the controller lacks, then the portfolio itself."""
+    """Upload a portfolio; only blobs that are missing."""
     document = push_portfolio(options.client(url, token_file, data), folder)
     output.emit(document, format, lambda item: _table({"items": [item]}), name="name")
     name = f"{document['name']}@{document['version']}"
@@ -81,7 +81,7 @@ def get_model(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Show a model version: every variant with what was measured, and how many run it."""
+    """Show every variant with what was measured."""
     model, at, version = name.partition("@")
     if at and not version.isdigit():
         raise UsageError(f"{version!r} is not a version", "write NAME or NAME@1")

@@ -56,7 +56,7 @@ def get_profile(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Show the profiles in force at the controller, or one of them as YAML."""
+    """Show the profiles in force, or one as YAML."""
     api = options.client(url, token_file, data)
     if name is None:
         document = api.get("/v1/profiles")

@@ -86,7 +86,10 @@ def show_plan(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Show who would get what and why, bytes per region, and who cannot be placed."""
+    """Show who would get what, and why.
+
+    Also the bytes per region, and who cannot be placed. Exit status 5 when it cannot be started.
+    """
     request = read_request(file, model, objective, variant, region, selector)
     plan = options.client(url, token_file, data).post("/v1/plan", request)
     output.emit(plan, format, rollout_tables.plan, name="model")
@@ -171,7 +174,7 @@ def explain_rollout(
     token_file: options.TokenFile = None,
     data: options.Data = None,
 ) -> None:
-    """Show every gate with value, threshold, n and verdict, and the devices that failed."""
+    """Show every gate's numbers and what failed."""
     api = options.client(url, token_file, data)
     output.emit(api.get(f"/v1/rollouts{quoted(id)}/explain"), format, rollout_tables.explanation)
 

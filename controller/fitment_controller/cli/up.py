@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import sys
-import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from fitment_contract.topics import DEFAULT_ROOT
 from fitment_controller.cli import options
 from fitment_controller.cli.failures import say
 from fitment_controller.settings import (
@@ -89,13 +91,23 @@ def up(
     )
     for chatty in ("alembic", "httpx", "uvicorn"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    wait_for_signal = _catch_signals()
     with running_controller(settings) as controller:
         _greet(controller)
-        stop.wait()
+        wait_for_signal()
         say("stopping")
+
+
+def _catch_signals() -> Callable[[], object]:
+    """Begins to catch SIGINT and SIGTERM; the result returns once one has come.
+
+    A pipe, because a handler that sets a `threading.Event` can interrupt `wait` while it holds
+    the event's lock, and then waits for that lock for ever.
+    """
+    reader, writer = os.pipe()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os.write(writer, b"!"))
+    return lambda: os.read(reader, 1)
 
 
 def _greet(controller: RunningController) -> None:
@@ -104,6 +116,8 @@ def _greet(controller: RunningController) -> None:
     say(f"controller   {addresses.url}  (data in {addresses.data_dir})")
     say(f"broker       {addresses.broker_url}  ({controller.engine})")
     join = f"fitment-agent run --broker {addresses.broker_url}"
+    if addresses.topic_root != DEFAULT_ROOT:
+        join += f" --topic-root {addresses.topic_root}"
     if addresses.device_token_file is not None:
         say(f"API token    {addresses.api_token_file}")
         say(f"device token {addresses.device_token_file}: copy it to each device")

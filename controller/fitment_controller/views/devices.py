@@ -105,9 +105,7 @@ def device_row(device: Device, models: Iterable[DeviceModel]) -> DeviceRow:
         power_source=facts.power.source.value,
         charge_ratio=_first(vitals.charge_ratio, facts.power.charge_ratio),
         charging=_first(vitals.charging, facts.power.charging),
-        temperature_celsius=_first(
-            vitals.temperature_celsius, facts.thermal.temperature_celsius
-        ),
+        temperature_celsius=_first(vitals.temperature_celsius, facts.thermal.temperature_celsius),
         throttled=_first(vitals.throttled, facts.thermal.throttled),
         link=facts.link.kind.value,
         metered=facts.link.metered,
