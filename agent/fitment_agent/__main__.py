@@ -1,4 +1,4 @@
-"""`python -m fitment_agent`, the same command without an installed script."""
+"""`python -m fitment_agent`: the same as `fitment-agent`."""
 
 from fitment_agent.cli import main
 

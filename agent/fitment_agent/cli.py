@@ -215,8 +215,9 @@ def rollback(
     else:
         _roll_back_here(settings, model)
     pointer = Pointers(settings.state_dir).read(model)
-    content = {"model": model, "variant": pointer.current.variant if pointer else None}
-    _print(output, "Rollback", content, lambda _: f"{model} now uses {content['variant']}")
+    variant = pointer.current.variant if pointer else None
+    text = f"{model} now uses {variant or 'nothing'}"
+    _print(output, "Rollback", {"model": model, "variant": variant}, lambda _: text)
 
 
 def main() -> None:

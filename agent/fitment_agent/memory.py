@@ -8,7 +8,7 @@ import gc
 
 def settle() -> None:
     """Once everything is built: what exists now is never garbage, so do not look at it again."""
-    gc.collect()
+    give_back()
     gc.freeze()
 
 

@@ -22,7 +22,8 @@ def probe_link(root: Root, metered: bool | None) -> Link:
 
 def _default_interface(root: Root) -> str | None:
     rows = [line.split() for line in (root.read("proc/net/route") or "").splitlines()[1:]]
-    routes = [row for row in rows if len(row) > 7 and row[1] == row[7] == "00000000"]
+    whole = (row for row in rows if len(row) > 7 and row[6].isdecimal())
+    routes = [row for row in whole if row[1] == row[7] == "00000000"]
     return min(routes, key=lambda row: int(row[6]))[0] if routes else None
 
 
