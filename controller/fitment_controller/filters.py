@@ -149,7 +149,7 @@ def _memory(question: Question, _: Variant, numbers: CandidateNumbers) -> Reject
 
 def _disk(question: Question, variant: Variant, numbers: CandidateNumbers) -> Rejection | None:
     free = question.facts.storage.free_bytes
-    if free is None or variant.digest == question.current or numbers.link_bytes <= free:
+    if free is None or numbers.link_bytes <= free:
         return None
     return Rejection(
         "disk",
@@ -169,7 +169,7 @@ def _link_bytes(
     if question.region.link.metered if metered is None else metered:
         limits.append(budget.metered_bytes_per_update)
     stated = [limit for limit in limits if limit is not None]
-    if variant.digest == question.current or not stated or numbers.link_bytes <= min(stated):
+    if not stated or numbers.link_bytes <= min(stated):
         return None
     return Rejection(
         "link-bytes",

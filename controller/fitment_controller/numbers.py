@@ -33,10 +33,17 @@ class Candidate:
 
 
 def candidates(
-    portfolio: Portfolio, facts: DeviceFacts, device_class: DeviceClass, evidence: EvidenceIndex
+    portfolio: Portfolio,
+    facts: DeviceFacts,
+    device_class: DeviceClass,
+    evidence: EvidenceIndex,
+    current: str | None = None,
 ) -> list[Candidate]:
-    """Every listed variant of the portfolio with its numbers, by name."""
-    estimator = _Estimator(portfolio, facts, device_class, evidence)
+    """Every listed variant of the portfolio with its numbers, by name.
+
+    `current` is the digest of what the device runs now: what came with it is there already.
+    """
+    estimator = _Estimator(portfolio, facts, device_class, evidence, current)
     listed = sorted(portfolio.listed(), key=lambda entry: entry.name)
     return [estimator.candidate(entry) for entry in listed if entry.variant is not None]
 
@@ -48,7 +55,9 @@ class _Estimator:
         facts: DeviceFacts,
         device_class: DeviceClass,
         evidence: EvidenceIndex,
+        current: str | None,
     ) -> None:
+        self._current = current
         self._portfolio = portfolio
         self._facts = facts
         self._class = device_class
@@ -76,9 +85,21 @@ class _Estimator:
             latency_p50_seconds=p50,
             latency_p95_seconds=p95,
             memory_bytes=memory,
-            link_bytes=variant.artifact.size_bytes,
+            link_bytes=self._link_bytes(variant),
         )
         return Candidate(variant, numbers, measured=nearest is not None)
+
+    def _link_bytes(self, variant: Variant) -> int:
+        """What moves: the file, its golden inputs, and the evaluation split unless it is there."""
+        if variant.digest == self._current:
+            return 0
+        golden, evaluation = variant.golden, self._portfolio.evaluation
+        runs_this_model = any(
+            entry.variant is not None and entry.variant.digest == self._current
+            for entry in self._portfolio.listed()
+        )
+        moved = variant.artifact.size_bytes + (golden.artifact.size_bytes if golden else 0)
+        return moved if evaluation is None or runs_this_model else moved + evaluation.size_bytes
 
     def _accuracy(
         self, entry: PortfolioEntry

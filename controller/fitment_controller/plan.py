@@ -21,7 +21,7 @@ from fitment_controller.domain import (
 )
 from fitment_controller.evidence import EvidenceIndex
 from fitment_controller.filters import Question
-from fitment_controller.profile_kinds import Objective
+from fitment_controller.profile_kinds import Objective, Region
 from fitment_controller.profiles import Profiles
 from fitment_controller.selection import select
 
@@ -31,6 +31,8 @@ class PlanInput:
     """Everything that a plan is made from.
 
     Attributes:
+        objective: of the request, or the controller's default; where the request names none, a
+            region's own goes first.
         current: device to the variant of this model that it runs or is assigned.
         busy: device to the running rollout of the same model that holds it.
     """
@@ -65,7 +67,7 @@ def make_plan(given: PlanInput) -> Plan:
         elif before is not None and before.digest == after.digest:
             unchanged.append(device.id)
         else:
-            moved.append(_planned(device, before, after, given.portfolio, selection))
+            moved.append(_planned(device, before, after, selection))
     return Plan(
         model=given.portfolio.model,
         model_version=given.portfolio.model_version,
@@ -110,15 +112,21 @@ class Chooser:
 
     def _question(self, device: Device) -> Question:
         current = self._given.current.get(device.id)
+        region = self._given.profiles.region(device.region)
         return Question(
             facts=device.facts,
             device_class=self._given.profiles.device_class(device.device_class),
-            region=self._given.profiles.region(device.region),
-            objective=self._given.objective,
+            region=region,
+            objective=self._objective(region),
             evidence=self._given.evidence,
             current=current.digest if current else None,
             pinned=self._given.request.variant,
         )
+
+    def _objective(self, region: Region) -> Objective:
+        if self._given.request.objective is None and region.objective is not None:
+            return self._given.profiles.objective(region.objective)
+        return self._given.objective
 
 
 def _ref(portfolio: Portfolio, selection: Selection) -> VariantRef | None:
@@ -136,19 +144,17 @@ def _planned(
     device: Device,
     before: VariantRef | None,
     after: VariantRef,
-    portfolio: Portfolio,
     selection: Selection,
 ) -> PlannedDevice:
-    entry = portfolio.entry(after.variant)
-    assert entry is not None
-    assert entry.variant is not None
+    verdict = selection.verdict(after.variant)
+    assert verdict is not None  # what was chosen was judged
     return PlannedDevice(
         device=device.id,
         device_class=device.device_class,
         region=device.region,
         before=before,
         after=after,
-        link_bytes=entry.variant.artifact.size_bytes,
+        link_bytes=verdict.numbers.link_bytes,
         reason=selection.reason,
     )
 

@@ -180,6 +180,7 @@ class Region(Section):
 
     Attributes:
         language: of the people there; for models that have a slice per language.
+        objective: what "best" means here when a rollout names no objective.
         allow: when given, a variant must be covered by one of these.
         deny: a variant covered by one of these is refused.
     """
@@ -189,6 +190,7 @@ class Region(Section):
     name: Name
     title: str
     language: str | None = None
+    objective: Name | None = None
     link: RegionLink = RegionLink()
     budget: Budget = Budget()
     conditions: RegionConditions = RegionConditions()

@@ -103,13 +103,14 @@ def load_profiles(user_directory: Path | None = None) -> Profiles:
     Raises:
         ProfileError: with every fault of every file.
     """
-    chosen: dict[tuple[str, str], tuple[Path, ProfileKind]] = {}
+    chosen: _Layer = {}
     problems: list[ProfileProblem] = []
     for directory in (builtin_directory(), user_directory):
         if directory is not None:
             layer, faults = _load_layer([directory])
             chosen.update(layer)
             problems += faults
+    problems += _dangling(chosen, chosen)
     if problems:
         raise ProfileError([str(problem) for problem in problems])
     records = [record for _, record in chosen.values()]
@@ -123,14 +124,38 @@ def load_profiles(user_directory: Path | None = None) -> Profiles:
 
 
 def validate(paths: Sequence[Path]) -> list[ProfileProblem]:
-    """Every fault in these files, and in the YAML files below these directories."""
-    return _load_layer(paths)[1]
+    """Every fault in these files, and in the YAML files below these directories.
+
+    A region may name an objective from the same files or a built-in one.
+    """
+    found, problems = _load_layer(paths)
+    builtin, _ = _load_layer([builtin_directory()])
+    return problems + _dangling(found, {**builtin, **found})
 
 
-def _load_layer(
-    paths: Sequence[Path],
-) -> tuple[dict[tuple[str, str], tuple[Path, ProfileKind]], list[ProfileProblem]]:
-    found: dict[tuple[str, str], tuple[Path, ProfileKind]] = {}
+_Layer = dict[tuple[str, str], tuple[Path, ProfileKind]]
+"""By kind and name: the file and what it says."""
+
+
+def _dangling(layer: _Layer, known: _Layer) -> list[ProfileProblem]:
+    """Regions whose objective does not exist."""
+    objectives = [name for kind, name in known if kind == "Objective"]
+    return [
+        ProfileProblem(
+            path,
+            load_lined(path.read_text(encoding="utf-8")).line(["objective"]),
+            f"no objective is called {region.objective!r}",
+            _suggest(region.objective, objectives),
+        )
+        for path, region in layer.values()
+        if isinstance(region, Region)
+        and region.objective is not None
+        and region.objective not in objectives
+    ]
+
+
+def _load_layer(paths: Sequence[Path]) -> tuple[_Layer, list[ProfileProblem]]:
+    found: _Layer = {}
     problems: list[ProfileProblem] = []
     for path in _files(paths):
         record = _read(path, problems)

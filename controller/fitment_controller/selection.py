@@ -38,7 +38,11 @@ def select(portfolio: Portfolio, question: Question) -> Selection:
     judged = [
         (candidate, reject(question, candidate))
         for candidate in candidates(
-            portfolio, question.facts, question.device_class, question.evidence
+            portfolio,
+            question.facts,
+            question.device_class,
+            question.evidence,
+            question.current,
         )
     ]
     eligible = [candidate for candidate, rejection in judged if rejection is None]
@@ -156,7 +160,8 @@ def _beats(winner: Candidate, current: Candidate, question: Question) -> bool:
 def _cost(candidate: Candidate, criterion: Criterion) -> float | None:
     """The candidate's number by a criterion; lower is better. Accuracy counts as its loss."""
     if criterion.by == "link_bytes":
-        return float(candidate.numbers.link_bytes)
+        # What all candidates bring along alike would only hide their differences.
+        return float(candidate.variant.artifact.size_bytes)
     number = _estimate(candidate, criterion)
     return None if number is None else number.value
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from fitment_contract.artifact import Artifact
 from fitment_contract.device import DeviceFacts
 from fitment_controller.classify import classify, region_of
 from fitment_controller.domain import Device, DeviceFilter, RolloutRequest, VariantRef
@@ -68,10 +71,40 @@ def test_devices_fall_into_strata_of_class_and_region() -> None:
 
 def test_bytes_time_and_price_are_counted_per_region() -> None:
     (east, west) = make_plan(given(fleet())).regions
-    assert (east.region, east.device_count, east.link_bytes) == ("east-africa", 3, 120_000)
-    assert east.seconds_per_device == 1.0
-    assert east.price == 120_000 / 1e6 * 0.005
+    assert (east.region, east.device_count, east.link_bytes) == ("east-africa", 3, 3 * 41_100)
+    assert east.seconds_per_device == 41_100 / 40_000
+    assert east.price == 3 * 41_100 / 1e6 * 0.005
     assert west.price is None
+
+
+def test_a_region_s_own_objective_decides_where_the_request_names_none() -> None:
+    """East Africa asks for few bytes, which here is another variant than the fastest."""
+    own = {d.device: d.after.variant for d in make_plan(given(fleet())).devices}
+    asked = RolloutRequest(model="activity", objective="balanced")
+    plain = {d.device: d.after.variant for d in make_plan(given(fleet(), request=asked)).devices}
+    sizes = {e.name: e.variant.artifact.size_bytes for e in make_portfolio().listed() if e.variant}
+    assert sizes[own["pi-0"]] == min(sizes.values())
+    assert own["box-0"] == plain["box-0"]
+
+
+def test_what_a_variant_is_proved_with_moves_along() -> None:
+    """The evaluation split counts for a device that does not run this model yet, and only then."""
+    portfolio = make_portfolio()
+    split = Artifact(digest="e" * 64, size_bytes=500_000)
+    with_split = replace(
+        given(fleet()), portfolio=portfolio.model_copy(update={"evaluation": split})
+    )
+    (first, *_) = make_plan(with_split).devices
+    without = replace(with_split, portfolio=portfolio.model_copy(update={"evaluation": None}))
+    bare = next(d for d in make_plan(without).devices if d.device == first.device)
+    assert first.link_bytes == bare.link_bytes + split.size_bytes
+    other = next(e.variant for e in portfolio.listed() if e.name != first.after.variant)
+    assert other is not None
+    current = VariantRef(model_version=1, variant=other.name, digest=other.digest)
+    pinned = RolloutRequest(model="activity", variant=first.after.variant)
+    again = make_plan(replace(with_split, request=pinned, current={first.device: current}))
+    moved = next(d for d in again.devices if d.device == first.device)
+    assert moved.link_bytes == bare.link_bytes
 
 
 def test_a_device_that_runs_its_pick_is_unchanged() -> None:

@@ -146,3 +146,15 @@ def test_loading_a_wrong_file_names_every_problem(tmp_path: Path) -> None:
 def test_an_unknown_name_suggests_the_nearest() -> None:
     with pytest.raises(NotFoundError, match="Did you mean 'eu-west'"):
         load_profiles().region("eu-wst")
+
+
+def test_a_region_that_names_an_unknown_objective_is_a_problem(tmp_path: Path) -> None:
+    path = tmp_path / "moon.yaml"
+    path.write_text(GOOD_REGION + "objective: frugl\n", encoding="utf-8")
+    (problem,) = validate([path])
+    line = GOOD_REGION.count("\n") + 1
+    assert str(problem) == (
+        f"{path}:{line}: no objective is called 'frugl'; did you mean 'frugal'?"
+    )
+    with pytest.raises(ProfileError, match="frugl"):
+        load_profiles(tmp_path)

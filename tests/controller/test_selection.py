@@ -182,7 +182,7 @@ def test_with_nothing_left_the_cheapest_change_is_named() -> None:
     selection = pick(region=region(budget=Budget(bytes_per_update=39_000)))
     assert selection.chosen is None
     assert selection.remedy is not None
-    assert "raise the bytes per update of region here to 40000" in selection.remedy
+    assert "raise the bytes per update of region here to 41100" in selection.remedy
 
 
 def test_the_worst_slice_has_a_floor_of_its_own() -> None:

@@ -40,7 +40,8 @@ class CandidateNumbers(Record):
         accuracy: in the metric's own unit and direction.
         accuracy_loss: how much worse than the baseline on the build host, positive is worse.
         worst_slice_loss: the same for the worst slice of the evaluation data.
-        link_bytes: what moves over the link to bring it there.
+        link_bytes: what moves over the link to bring it there, with what it is proved with; 0 for
+            what runs already.
     """
 
     accuracy: Estimate | None = None
