@@ -56,6 +56,8 @@ class Settings:
         broker_ca_file: certificates to trust for `mqtts`, instead of the system's.
         topic_root: leading topic levels, for brokers shared between tenants.
         lease_seconds: silence after which a device counts as offline.
+        trial_seconds: how long a device times a variant in a rollout, at least.
+        trial_limit_seconds: after this long a device gives a trial up.
         profiles_dir: device classes, regions and objectives; None uses those that come along.
         ready_file: written once everything answers, besides the one in the data directory.
     """
@@ -71,6 +73,8 @@ class Settings:
     broker_ca_file: Path | None = None
     topic_root: str = DEFAULT_ROOT
     lease_seconds: float = 45.0
+    trial_seconds: float = 3.0
+    trial_limit_seconds: float = 120.0
     profiles_dir: Path | None = None
     ready_file: Path | None = None
 
@@ -102,6 +106,8 @@ _READERS: Mapping[str, Any] = {
     "port": int,
     "broker_port": int,
     "lease_seconds": float,
+    "trial_seconds": float,
+    "trial_limit_seconds": float,
     "embedded_broker": BrokerEngine,
     "broker_password_file": Path,
     "broker_ca_file": Path,
@@ -127,8 +133,11 @@ def load_settings(
     for name in ("port", "broker_port"):
         if not 0 <= getattr(settings, name) <= 65535:
             raise SettingsError(f"{name} {getattr(settings, name)} is not between 0 and 65535")
-    if not 0 < settings.lease_seconds < math.inf:
-        raise SettingsError(f"lease_seconds {settings.lease_seconds} is not a time above 0")
+    for name in ("lease_seconds", "trial_seconds", "trial_limit_seconds"):
+        if not 0 < getattr(settings, name) < math.inf:
+            raise SettingsError(f"{name} {getattr(settings, name)} is not a time above 0")
+    if settings.trial_seconds >= settings.trial_limit_seconds:
+        raise SettingsError("trial_seconds is not below trial_limit_seconds")
     return settings
 
 

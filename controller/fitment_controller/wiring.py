@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fitment_contract.base import utc_now
+from fitment_contract.benchmark import BenchmarkProtocol
 from fitment_contract.topics import Topics
 from fitment_controller.api.app import ApiParts, create_app
 from fitment_controller.api.auth import (
@@ -96,7 +97,14 @@ def running_controller(settings: Settings) -> Iterator[RunningController]:
             profiles,
             gateway,
             utc_now,
-            ServiceSettings(addresses.artifacts_url, lease_seconds=settings.lease_seconds),
+            ServiceSettings(
+                addresses.artifacts_url,
+                lease_seconds=settings.lease_seconds,
+                protocol=BenchmarkProtocol(
+                    min_seconds=settings.trial_seconds,
+                    wall_limit_seconds=settings.trial_limit_seconds,
+                ),
+            ),
             metrics,
         )
         metrics.registry.register(FleetCollector(service, gateway.connected, gateway.published))

@@ -59,6 +59,12 @@ def up(
     lease_seconds: Annotated[
         float | None, typer.Option(help="Silence after which a device is offline [45].")
     ] = None,
+    trial_seconds: Annotated[
+        float | None, typer.Option(help="How long devices time a variant, at least [3].")
+    ] = None,
+    trial_limit_seconds: Annotated[
+        float | None, typer.Option(help="After which a device gives a trial up [120].")
+    ] = None,
     profiles: Annotated[
         Path | None, typer.Option(help="Folder with your own profiles, over the built-in ones.")
     ] = None,
@@ -80,6 +86,8 @@ def up(
             "broker_ca_file": broker_ca_file,
             "topic_root": topic_root,
             "lease_seconds": lease_seconds,
+            "trial_seconds": trial_seconds,
+            "trial_limit_seconds": trial_limit_seconds,
             "profiles_dir": profiles,
             "ready_file": ready_file,
         }
