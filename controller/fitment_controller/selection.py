@@ -139,7 +139,7 @@ def _eliminate(
             criterion.by,
             number,
             best,
-            f"{_what(candidate, criterion)} against {best:.4g}, tolerance {criterion.tolerance:g}",
+            f"{_what(candidate, criterion)}, the best has {_spoken(best, criterion)}",
         )
     return kept
 
@@ -185,22 +185,31 @@ def _preferred(candidate: Candidate, device_class: DeviceClass) -> bool:
     return any(rule.covers(candidate.variant) for rule in device_class.prefer)
 
 
-_UNITS = {
+_WORDS = {
     "accuracy": "accuracy loss",
-    "latency_p95": "s at p95",
-    "latency_p50": "s at p50",
-    "memory": "bytes of memory",
-    "link_bytes": "bytes over the link",
+    "latency_p95": "p95",
+    "latency_p50": "p50",
+    "memory": "memory",
+    "link_bytes": "file",
 }
 
 
 def _what(candidate: Candidate, criterion: Criterion) -> str:
     number = _cost(candidate, criterion)
     if number is None:
-        return f"no number for {_UNITS[criterion.by]}"
+        return f"no number for {_WORDS[criterion.by]}"
     estimate = _estimate(candidate, criterion)
     source = f" ({estimate.source.value})" if estimate is not None else ""
-    return f"{number:.4g} {_UNITS[criterion.by]}{source}"
+    return f"{_WORDS[criterion.by]} {_spoken(number, criterion)}{source}"
+
+
+def _spoken(number: float, criterion: Criterion) -> str:
+    """The number in the unit that people think in."""
+    if criterion.by.startswith("latency"):
+        return f"{number * 1e3:.2f} ms" if number >= 1e-3 else f"{number * 1e6:.0f} µs"
+    if criterion.by == "accuracy":
+        return f"{number:.4f}"
+    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.1f} kB"
 
 
 def _verdicts(ranked: Sequence[Candidate], question: Question, kept: bool) -> list[Verdict]:
