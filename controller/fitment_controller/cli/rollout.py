@@ -249,6 +249,10 @@ def _confirm(plan: dict[str, Any]) -> None:
 
 
 def _refuse(plan: dict[str, Any]) -> None:
+    """Ends with 5 when the plan cannot be started; having nothing to change is no failure."""
+    if plan["unchanged"] and not plan["devices"]:
+        say("nothing to change: every device that can be placed runs its pick")
+        return
     for reason in plan["refusals"]:
         say(f"cannot be started: {reason}")
     if plan["refusals"]:
