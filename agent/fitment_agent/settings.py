@@ -141,13 +141,15 @@ def derived_device_id(root_prefix: Path, host_name: str) -> str:
 def runtime_environment() -> dict[str, str]:
     """The environment of the daemon process: this one, arranged for a small resident size.
 
-    One malloc arena and an early trim keep it near what is used. No pydantic plugins: looking for
-    them reads the metadata of everything that is installed, and the agent wants none.
+    One malloc arena and an early trim keep it near what is used, and so do tracebacks without
+    columns. No pydantic plugins: looking for them reads the metadata of everything that is
+    installed, and the agent wants none.
     """
     return {
         "MALLOC_ARENA_MAX": "1",
         "MALLOC_TRIM_THRESHOLD_": "65536",
         "PYDANTIC_DISABLE_PLUGINS": "__all__",
+        "PYTHONNODEBUGRANGES": "1",
         **os.environ,
     }
 
