@@ -272,7 +272,7 @@ def offer(
     """The deployment that answers a newer generation's assignment.
 
     - What is active already stays active: nothing is fetched or tried again.
-    - Work under way for the same variant goes on, under the new terms.
+    - Work under way for the same files goes on, under the new terms.
     - What failed with exactly this assignment is answered with the same failure; a retry is asked
       for by an assignment that differs, as every new rollout's does.
     - Anything else supersedes what was there.
@@ -285,7 +285,7 @@ def offer(
         measured: what was measured when that was proved.
     """
     under_way = current is not None and not current.is_settled
-    if current is not None and under_way and current.digest == assignment.variant.digest:
+    if current is not None and under_way and _same_files(current, assignment):
         changes = {"assignment": assignment, "generation": generation}
         return current.model_copy(update=changes), ()
     stop = (Effect.STOP_WORK,) if under_way else ()
@@ -296,3 +296,9 @@ def offer(
     if current is not None and current.assignment == assignment:
         return current.model_copy(update={"generation": generation}), ()
     return offered, stop
+
+
+def _same_files(current: Deployment, assignment: Assignment) -> bool:
+    """Whether what was fetched for one serves the other, in the same roles."""
+    wanted = [artifact.digest for artifact in artifacts_of(assignment)]
+    return [artifact.digest for artifact in current.artifacts] == wanted

@@ -219,6 +219,14 @@ def test_work_under_way_for_the_same_variant_goes_on_under_new_terms() -> None:
     assert effects == ()
 
 
+def test_the_same_variant_with_other_data_begins_again() -> None:
+    other = Evaluation(
+        artifact=Artifact(digest="b" * 64, size_bytes=3), metric=MetricSpec(name="top1")
+    )
+    again, effects = offer(in_phase(Phase.TRIAL), an_assignment(evaluation=other), 2)
+    assert (again.phase, effects) == (Phase.OFFERED, (Effect.STOP_WORK,))
+
+
 def test_another_variant_supersedes_work_under_way() -> None:
     other = an_assignment("int8")
     superseding, effects = offer(in_phase(Phase.FETCHING), other, 2)
