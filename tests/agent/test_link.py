@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -61,22 +62,30 @@ def test_a_message_is_delivered_and_acknowledged(broker: LabBroker) -> None:
     hearing.close()
 
 
-def test_the_will_is_of_the_very_session_and_a_goodbye_has_none(broker: LabBroker) -> None:
-    """A second connection of the same client throws the first out, whose will is the first's."""
-    hearing, heard = listener(broker.port)
-    first, first_events = make_link(broker.port, "device")
-    first.connect(1, "wills/device", b"1")
-    assert first_events.get(timeout=20) == Connected(1)
-    second, second_events = make_link(broker.port, "device")
-    second.connect(2, "wills/device", b"2")
-    assert second_events.get(timeout=20) == Connected(2)
-    assert heard.get(timeout=20) == Received("wills/device", b"1")
-    lost = first_events.get(timeout=20)
-    assert isinstance(lost, Disconnected)
-    assert lost.session == 1
+def cut(link: PahoLink) -> None:
+    """End the TCP connection as a network would: without a word."""
+    assert link._client is not None
+    connection = link._client.socket()
+    assert connection is not None
+    connection.shutdown(socket.SHUT_RDWR)
 
-    second.publish("said", b"goodbye")
-    second.close()
+
+def test_the_will_is_of_the_very_session_and_a_goodbye_has_none(broker: LabBroker) -> None:
+    hearing, heard = listener(broker.port)
+    link, events = make_link(broker.port, "device")
+    for session in (1, 2):
+        link.connect(session, "wills/device", str(session).encode())
+        assert events.get(timeout=20) == Connected(session)
+        cut(link)
+        lost = events.get(timeout=20)
+        assert isinstance(lost, Disconnected)
+        assert lost.session == session
+        assert heard.get(timeout=20) == Received("wills/device", str(session).encode())
+
+    link.connect(3, "wills/device", b"3")
+    assert events.get(timeout=20) == Connected(3)
+    link.publish("said", b"goodbye")
+    link.close()
     assert heard.get(timeout=20) == Received("said", b"goodbye")
     assert heard.empty()
     hearing.close()
