@@ -26,7 +26,6 @@ from fitment_controller.broker.choose import choose_broker
 from fitment_controller.broker.probe import bracketed, is_loopback, loopback_of
 from fitment_controller.gateway import Gateway
 from fitment_controller.metrics import FleetCollector, FleetMetrics
-from fitment_controller.ports import ServiceSettings
 from fitment_controller.profiles import load_profiles
 from fitment_controller.server import (
     READY_FILE,
@@ -39,6 +38,7 @@ from fitment_controller.server import (
     write_ready_file,
 )
 from fitment_controller.service import FleetService
+from fitment_controller.service.ports import ServiceSettings
 from fitment_controller.settings import Settings
 from fitment_controller.store import Store
 from fitment_controller.views.rollouts import rollout_row

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fitment_contract.device import DeviceFacts, Hardware, OperatingSystem
-from fitment_controller.classify import classify, matches, region_of
-from fitment_controller.profile_kinds import UNASSIGNED, Match
+from fitment_controller.decisions.classify import classify, matches, region_of
 from fitment_controller.profiles import load_profiles
+from fitment_controller.profiles.kinds import UNASSIGNED, Match
 from support.core_fleet import make_facts
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "fleet"

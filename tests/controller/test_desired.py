@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fitment_contract.benchmark import BenchmarkProtocol
-from fitment_controller.desired import Delivery, assign, message, withdraw
+from fitment_controller.decisions.desired import Delivery, assign, message, withdraw
 from fitment_controller.domain import Assigned, DesiredState, VariantRef
 from support.core_fleet import MODEL, NOW, make_portfolio
 

@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from fitment_contract.benchmark import BenchmarkReport
+from fitment_controller.decisions.evidence import index_evidence, loss, usable
 from fitment_controller.domain import Evidence, NumberSource
-from fitment_controller.evidence import index_evidence, loss, usable
 from support.core_fleet import NOW, make_entry, make_facts, make_report
 
 VARIANT = make_entry("int8").variant

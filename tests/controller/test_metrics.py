@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from fitment_controller.domain import Evidence
 from fitment_controller.metrics import FleetMetrics
-from fitment_controller.ports import FleetObserver
+from fitment_controller.service.ports import FleetObserver
 from support.contract_samples import MOMENT, REPORT
 
 

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 from fitment_contract.artifact import Artifact
 from fitment_contract.device import DeviceFacts
-from fitment_controller.classify import classify, region_of
+from fitment_controller.decisions.classify import classify, region_of
+from fitment_controller.decisions.evidence import EvidenceIndex
+from fitment_controller.decisions.plan import Chooser, PlanInput, make_plan
 from fitment_controller.domain import Device, DeviceFilter, RolloutRequest, VariantRef
-from fitment_controller.evidence import EvidenceIndex
-from fitment_controller.plan import Chooser, PlanInput, make_plan
 from fitment_controller.profiles import load_profiles
 from support.core_fleet import NOW, make_facts, make_portfolio
 

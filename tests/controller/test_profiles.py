@@ -10,9 +10,9 @@ import pytest
 import yaml
 
 from fitment_controller.errors import NotFoundError, ProfileError
-from fitment_controller.profile_kinds import KINDS
-from fitment_controller.profile_schemas import SCHEMA_FILES, schema
 from fitment_controller.profiles import builtin_directory, load_profiles, validate
+from fitment_controller.profiles.kinds import KINDS
+from fitment_controller.profiles.schemas import SCHEMA_FILES, schema
 
 GOOD_REGION = """\
 apiVersion: fitment/v1
@@ -71,7 +71,7 @@ def test_shipped_files_name_their_schema_and_follow_it(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_published_schemas_are_up_to_date(kind: str) -> None:
-    """Mend with: python -m fitment_controller.profile_schemas."""
+    """Mend with: python -m fitment_controller.profiles.schemas."""
     path = builtin_directory() / "schemas" / SCHEMA_FILES[kind]
     assert json.loads(path.read_text(encoding="utf-8")) == schema(KINDS[kind])
 

@@ -10,6 +10,20 @@ from hypothesis import strategies as st
 
 from fitment_contract.messages import ActiveVariant, Failure, ModelState
 from fitment_contract.phase import FailureReason, Phase
+from fitment_controller.decisions.gates import judge, verdict
+from fitment_controller.decisions.members import Observation
+from fitment_controller.decisions.rollout import Before, Step, abort, advance, begin, pause, resume
+from fitment_controller.decisions.strata import Assign, Restore
+from fitment_controller.decisions.transitions import (
+    MEMBER,
+    ROLLOUT,
+    ROLLOUT_ENDED,
+    STRATUM,
+    TOUCHED,
+    MemberEvent,
+    RolloutEvent,
+    move,
+)
 from fitment_controller.domain import (
     GateVerdict,
     Member,
@@ -24,20 +38,6 @@ from fitment_controller.domain import (
     VariantRef,
 )
 from fitment_controller.errors import TransitionRefused
-from fitment_controller.gates import judge, verdict
-from fitment_controller.members import Observation
-from fitment_controller.rollout import Before, Step, abort, advance, begin, pause, resume
-from fitment_controller.strata import Assign, Restore
-from fitment_controller.transitions import (
-    MEMBER,
-    ROLLOUT,
-    ROLLOUT_ENDED,
-    STRATUM,
-    TOUCHED,
-    MemberEvent,
-    RolloutEvent,
-    move,
-)
 from support.core_fleet import NOW, digest_of, make_entry, make_report
 
 ENTRY = make_entry("int8-new")

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from fitment_contract.device import DeviceFacts, Link, RuntimeFacts, Storage
 from fitment_contract.phase import FailureReason
 from fitment_contract.portfolio import PortfolioEntry
+from fitment_controller.decisions.evidence import EvidenceIndex, index_evidence
+from fitment_controller.decisions.filters import Question
+from fitment_controller.decisions.selection import select
 from fitment_controller.domain import Evidence, KnownFailure, NumberSource, Outcome, Selection
-from fitment_controller.evidence import EvidenceIndex, index_evidence
-from fitment_controller.filters import Question
-from fitment_controller.profile_kinds import (
+from fitment_controller.profiles import load_profiles
+from fitment_controller.profiles.kinds import (
     Budget,
     Criterion,
     Floors,
@@ -23,8 +25,6 @@ from fitment_controller.profile_kinds import (
     Region,
     VariantRule,
 )
-from fitment_controller.profiles import load_profiles
-from fitment_controller.selection import select
 from support.core_fleet import (
     NOW,
     default_entries,

@@ -14,8 +14,8 @@ from starlette.routing import Route
 from fitment_contract.base import Record
 from fitment_controller.api.requests import read_record
 from fitment_controller.errors import NotFoundError
-from fitment_controller.profile_kinds import ProfileKind
 from fitment_controller.profiles import Profiles, validate
+from fitment_controller.profiles.kinds import ProfileKind
 from fitment_controller.views.envelope import API_VERSION, listing, single
 
 

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection, and_, or_, select
 
+from fitment_controller.decisions.transitions import ROLLOUT_ENDED, TOUCHED
 from fitment_controller.domain import Member, MemberState, Page, Rollout
 from fitment_controller.store.rows import chunks, seconds, upsert
 from fitment_controller.store.tables import rollout_members, rollouts
-from fitment_controller.transitions import ROLLOUT_ENDED, TOUCHED
 
 _ENDED = [state.value for state in ROLLOUT_ENDED]
 _HELD = [MemberState.PENDING.value, *(state.value for state in TOUCHED)]

@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from fitment_contract.messages import ModelState
 from fitment_contract.phase import TERMINAL
+from fitment_controller.decisions.evidence import index_evidence, usable
+from fitment_controller.decisions.plan import PlanInput
+from fitment_controller.decisions.rollout import Before
 from fitment_controller.domain import (
     DesiredState,
     Device,
@@ -17,10 +20,7 @@ from fitment_controller.domain import (
     VariantRef,
 )
 from fitment_controller.errors import NotFoundError
-from fitment_controller.evidence import index_evidence, usable
-from fitment_controller.plan import PlanInput
 from fitment_controller.profiles import Profiles
-from fitment_controller.rollout import Before
 from fitment_controller.store import Rows
 
 

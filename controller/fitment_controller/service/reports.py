@@ -9,7 +9,7 @@ from typing import Final
 from fitment_contract.messages import EventLevel, ModelState
 from fitment_contract.phase import TERMINAL, FailureReason, Phase
 from fitment_controller.domain import Device, KnownFailure, LogEntry, ReportedModel
-from fitment_controller.ports import FleetObserver
+from fitment_controller.service.ports import FleetObserver
 
 THE_MODELS_FAULT: Final = frozenset(
     {

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from fitment_contract.device import DeviceFacts
 from fitment_contract.variant import Variant
+from fitment_controller.decisions.evidence import EvidenceIndex
+from fitment_controller.decisions.numbers import Candidate
 from fitment_controller.domain import CandidateNumbers, Estimate
-from fitment_controller.evidence import EvidenceIndex
-from fitment_controller.numbers import Candidate
-from fitment_controller.profile_kinds import DeviceClass, Objective, Region
+from fitment_controller.profiles.kinds import DeviceClass, Objective, Region
 
 
 @dataclass(frozen=True)

@@ -25,11 +25,11 @@ from fitment_contract.messages import (
     Vitals,
     state_digest,
 )
-from fitment_controller.classify import classify, region_of
+from fitment_controller.decisions.classify import classify, region_of
 from fitment_controller.domain import Device, DeviceVitals, Evidence, LogEntry
-from fitment_controller.ports import FleetObserver, ServiceSettings
 from fitment_controller.profiles import Profiles
-from fitment_controller.reports import ReportBook
+from fitment_controller.service.ports import FleetObserver, ServiceSettings
+from fitment_controller.service.reports import ReportBook
 from fitment_controller.store import Rows
 
 LARGEST_COUNTER = 2**53

@@ -12,6 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fitment_contract.messages import EventLevel
+from fitment_controller.decisions.members import Observation
+from fitment_controller.decisions.plan import stratum_id
+from fitment_controller.decisions.strata import Action, Audit, StratumRun
+from fitment_controller.decisions.transitions import (
+    ROLLOUT,
+    ROLLOUT_ENDED,
+    STRATUM_ENDED,
+    RolloutEvent,
+    move,
+)
 from fitment_controller.domain import (
     Member,
     Plan,
@@ -20,16 +30,6 @@ from fitment_controller.domain import (
     RolloutState,
     Stratum,
     StratumState,
-)
-from fitment_controller.members import Observation
-from fitment_controller.plan import stratum_id
-from fitment_controller.strata import Action, Audit, StratumRun
-from fitment_controller.transitions import (
-    ROLLOUT,
-    ROLLOUT_ENDED,
-    STRATUM_ENDED,
-    RolloutEvent,
-    move,
 )
 
 

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fitment_contract.portfolio import Portfolio
+from fitment_controller.decisions.filters import Question, Rejection, reject
+from fitment_controller.decisions.numbers import Candidate, candidates
 from fitment_controller.domain import Estimate, Outcome, Selection, Verdict
-from fitment_controller.filters import Question, Rejection, reject
-from fitment_controller.numbers import Candidate, candidates
-from fitment_controller.profile_kinds import Criterion, DeviceClass
+from fitment_controller.profiles.kinds import Criterion, DeviceClass
 
 
 @dataclass(frozen=True)

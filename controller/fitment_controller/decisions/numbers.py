@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from fitment_contract.device import DeviceFacts
 from fitment_contract.portfolio import Portfolio, PortfolioEntry
 from fitment_contract.variant import Variant
+from fitment_controller.decisions.evidence import EvidenceIndex, loss, worst_slice_value
 from fitment_controller.domain import CandidateNumbers, Estimate, NumberSource
-from fitment_controller.evidence import EvidenceIndex, loss, worst_slice_value
-from fitment_controller.profile_kinds import DeviceClass
+from fitment_controller.profiles.kinds import DeviceClass
 
 
 @dataclass(frozen=True)

@@ -19,33 +19,25 @@ from sqlalchemy.exc import SQLAlchemyError
 from fitment_contract.messages import Command, CommandName, EventLevel, UpMessage
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.blobs import BlobStore
-from fitment_controller.desired import Delivery
-from fitment_controller.dispatch import carry_out, hand_over, observations
+from fitment_controller.decisions.desired import Delivery
+from fitment_controller.decisions.plan import make_plan
+from fitment_controller.decisions.rollout import Step, abort, advance, begin, pause, resume
 from fitment_controller.domain import LogEntry, ModelVersion, Plan, Rollout, RolloutRequest
 from fitment_controller.errors import MissingBlobs, NotFoundError, PlanRefused
-from fitment_controller.intake import Intake
-from fitment_controller.plan import make_plan
-from fitment_controller.planning import gather, measured_before
-from fitment_controller.ports import (
+from fitment_controller.profiles import Profiles
+from fitment_controller.registry import artifacts_of, check_portfolio, missing_from
+from fitment_controller.service.dispatch import carry_out, hand_over, observations
+from fitment_controller.service.intake import Intake
+from fitment_controller.service.planning import gather, measured_before
+from fitment_controller.service.ports import (
     FleetObserver,
     IntakeSnapshot,
     Publisher,
     ServiceSettings,
     Unobserved,
 )
-from fitment_controller.profiles import Profiles
-from fitment_controller.questions import FleetQuestions
-from fitment_controller.registry import artifacts_of, check_portfolio, missing_from
-from fitment_controller.rollout import Step, abort, advance, begin, pause, resume
+from fitment_controller.service.questions import FleetQuestions
 from fitment_controller.store import Rows, Store
-
-__all__ = [
-    "FleetObserver",
-    "FleetService",
-    "IntakeSnapshot",
-    "Publisher",
-    "ServiceSettings",
-]
 
 CONTROLLER = "controller"
 """The actor of what happens by itself."""

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from fitment_contract.portfolio import Portfolio
-from fitment_controller.desired import Delivery, assign, message, withdraw
+from fitment_controller.decisions.desired import Delivery, assign, message, withdraw
+from fitment_controller.decisions.members import Observation
+from fitment_controller.decisions.rollout import Step
+from fitment_controller.decisions.strata import Action, Assign
 from fitment_controller.domain import Assigned, DesiredState, ReportedModel, Rollout
-from fitment_controller.members import Observation
-from fitment_controller.ports import Publisher
 from fitment_controller.profiles import Profiles
-from fitment_controller.rollout import Step
+from fitment_controller.service.ports import Publisher
 from fitment_controller.store import Rows, Store
-from fitment_controller.strata import Action, Assign
 
 BATCH = 500
 """Desired states read, published and noted at a time."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import median
 
+from fitment_controller.decisions.evidence import loss
 from fitment_controller.domain import (
     GateResult,
     GateVerdict,
@@ -17,7 +18,6 @@ from fitment_controller.domain import (
     Rollout,
     RolloutPolicy,
 )
-from fitment_controller.evidence import loss
 
 ON_ITS_WAY = frozenset({MemberState.ASSIGNED})
 BAD = frozenset({MemberState.FAILED, MemberState.TIMED_OUT})

@@ -7,9 +7,9 @@ from datetime import datetime
 
 from fitment_contract.messages import ModelState
 from fitment_contract.phase import Phase
+from fitment_controller.decisions.evidence import usable
+from fitment_controller.decisions.transitions import MEMBER, MemberEvent, move
 from fitment_controller.domain import Member, MemberState
-from fitment_controller.evidence import usable
-from fitment_controller.transitions import MEMBER, MemberEvent, move
 
 TIMEOUT = "timeout"
 """The failure of a device that was not proved by its deadline."""

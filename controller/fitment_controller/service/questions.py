@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fitment_controller.decisions.plan import Chooser, make_plan
 from fitment_controller.domain import (
     Device,
     DeviceFilter,
@@ -20,10 +21,9 @@ from fitment_controller.domain import (
     Selection,
 )
 from fitment_controller.errors import NotFoundError
-from fitment_controller.plan import Chooser, make_plan
-from fitment_controller.planning import find_model, gather
-from fitment_controller.ports import ServiceSettings
 from fitment_controller.profiles import Profiles
+from fitment_controller.service.planning import find_model, gather
+from fitment_controller.service.ports import ServiceSettings
 from fitment_controller.store import Store
 
 EVERYTHING = DeviceFilter()

@@ -7,6 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fitment_contract.portfolio import Portfolio
+from fitment_controller.decisions.evidence import EvidenceIndex
+from fitment_controller.decisions.filters import Question
+from fitment_controller.decisions.selection import select
 from fitment_controller.domain import (
     Device,
     Plan,
@@ -19,11 +22,8 @@ from fitment_controller.domain import (
     VariantChange,
     VariantRef,
 )
-from fitment_controller.evidence import EvidenceIndex
-from fitment_controller.filters import Question
-from fitment_controller.profile_kinds import Objective, Region
 from fitment_controller.profiles import Profiles
-from fitment_controller.selection import select
+from fitment_controller.profiles.kinds import Objective, Region
 
 
 @dataclass(frozen=True)

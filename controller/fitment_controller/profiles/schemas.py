@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from fitment_controller.profile_kinds import KINDS, DeviceClass, Objective, Region
+from fitment_controller.profiles.kinds import KINDS, DeviceClass, Objective, Region
 
 SCHEMA_FILES = {
     "DeviceClass": "device-class.json",
@@ -61,9 +61,3 @@ def _resolve(whole: dict[str, Any], node: dict[str, Any]) -> dict[str, Any]:
         return node
     definition: dict[str, Any] = whole["definitions"][reference.rsplit("/", 1)[-1]]
     return _resolve(whole, definition)
-
-
-if __name__ == "__main__":
-    from fitment_controller.profiles import builtin_directory
-
-    write_schemas(builtin_directory() / "schemas")

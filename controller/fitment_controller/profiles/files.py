@@ -6,17 +6,16 @@ the same kind and name replaces the built-in one whole.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from fitment_controller.errors import NotFoundError, ProfileError
-from fitment_controller.profile_kinds import (
+from fitment_controller.errors import ProfileError
+from fitment_controller.profiles.kinds import (
     KINDS,
     UNASSIGNED,
     DeviceClass,
@@ -24,12 +23,11 @@ from fitment_controller.profile_kinds import (
     ProfileKind,
     Region,
 )
-from fitment_controller.profile_schemas import keys_at
-from fitment_controller.yaml_lines import LinedYaml, YamlProblem, load_lined
+from fitment_controller.profiles.lookup import Profiles, suggest
+from fitment_controller.profiles.schemas import keys_at
+from fitment_controller.profiles.yaml_lines import LinedYaml, YamlProblem, load_lined
 
 MAX_PROFILE_BYTES = 256 * 1024
-
-Found = TypeVar("Found", DeviceClass, Region, Objective)
 
 
 @dataclass(frozen=True)
@@ -51,50 +49,11 @@ class ProfileProblem:
         return f"{self.path}:{self.line}: {self.what}; {self.fix}"
 
 
-@dataclass(frozen=True)
-class Profiles:
-    """All profiles in force.
-
-    Attributes:
-        classes: in the order in which they are tried.
-        sources: the file of each profile, by kind and name.
-    """
-
-    classes: tuple[DeviceClass, ...]
-    regions: Mapping[str, Region]
-    objectives: Mapping[str, Objective]
-    sources: Mapping[tuple[str, str], Path] = field(default_factory=dict)
-
-    def device_class(self, name: str) -> DeviceClass:
-        """The class called `name`.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        return _named("device class", name, {item.name: item for item in self.classes})
-
-    def region(self, name: str) -> Region:
-        """The region called `name`, which may be `unassigned`.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        return _named("region", name, {UNASSIGNED.name: UNASSIGNED, **self.regions})
-
-    def objective(self, name: str) -> Objective:
-        """The objective called `name`.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        return _named("objective", name, self.objectives)
-
-
 def builtin_directory() -> Path:
     """Where the shipped profiles are: inside an installed package, else in the checkout."""
     here = Path(__file__).resolve()
-    packaged = here.parent / "_profiles"
-    return packaged if packaged.is_dir() else here.parents[2] / "profiles"
+    packaged = here.parents[1] / "_profiles"
+    return packaged if packaged.is_dir() else here.parents[3] / "profiles"
 
 
 def load_profiles(user_directory: Path | None = None) -> Profiles:
@@ -145,7 +104,7 @@ def _dangling(layer: _Layer, known: _Layer) -> list[ProfileProblem]:
             path,
             load_lined(path.read_text(encoding="utf-8")).line(["objective"]),
             f"no objective is called {region.objective!r}",
-            _suggest(region.objective, objectives),
+            suggest(region.objective, objectives),
         )
         for path, region in layer.values()
         if isinstance(region, Region)
@@ -202,7 +161,7 @@ def _read(path: Path, problems: list[ProfileProblem]) -> ProfileKind | None:
     model = KINDS.get(kind) if isinstance(kind, str) else None
     if model is None:
         what = f"unknown kind {kind!r}" if kind is not None else "no `kind`"
-        fix = _suggest(str(kind), KINDS) if kind is not None else f"add one of {', '.join(KINDS)}"
+        fix = suggest(str(kind), KINDS) if kind is not None else f"add one of {', '.join(KINDS)}"
         problems.append(ProfileProblem(path, document.line(["kind"]), what, fix))
         return None
     try:
@@ -233,7 +192,7 @@ def _explain(
     if fault["type"] == "extra_forbidden":
         allowed = keys_at(model, location[:-1])
         return ProfileProblem(
-            path, line, f"unknown key {str(location[-1])!r}", _suggest(str(location[-1]), allowed)
+            path, line, f"unknown key {str(location[-1])!r}", suggest(str(location[-1]), allowed)
         )
     if fault["type"] == "missing":
         return ProfileProblem(path, line, f"{where} is missing", f"add `{location[-1]}:`")
@@ -248,18 +207,3 @@ def _shown(value: Any) -> str:
 def _wanted(fault: ErrorDetails) -> str:
     message = fault["msg"]
     return message[:1].lower() + message[1:]
-
-
-def _suggest(word: str, known: Iterable[str]) -> str:
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"known: {', '.join(names)}"
-
-
-def _named(what: str, name: str, known: Mapping[str, Found]) -> Found:
-    try:
-        return known[name]
-    except KeyError:
-        raise NotFoundError(what, name, _suggest(name, known).capitalize()) from None

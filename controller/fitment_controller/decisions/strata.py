@@ -15,6 +15,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from fitment_contract.messages import EventLevel
+from fitment_controller.decisions.gates import BAD, judge, verdict
+from fitment_controller.decisions.members import Observation, observe
+from fitment_controller.decisions.transitions import (
+    MEMBER,
+    STRATUM,
+    STRATUM_ENDED,
+    TOUCHED,
+    MemberEvent,
+    StratumEvent,
+    move,
+)
 from fitment_controller.domain import (
     GateVerdict,
     Member,
@@ -24,17 +35,6 @@ from fitment_controller.domain import (
     Stratum,
     StratumState,
     VariantRef,
-)
-from fitment_controller.gates import BAD, judge, verdict
-from fitment_controller.members import Observation, observe
-from fitment_controller.transitions import (
-    MEMBER,
-    STRATUM,
-    STRATUM_ENDED,
-    TOUCHED,
-    MemberEvent,
-    StratumEvent,
-    move,
 )
 
 

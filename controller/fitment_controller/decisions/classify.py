@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from fitment_contract.device import DeviceFacts
-from fitment_controller.profile_kinds import UNASSIGNED, DeviceClass, Match, Region
 from fitment_controller.profiles import Profiles
+from fitment_controller.profiles.kinds import UNASSIGNED, DeviceClass, Match, Region
 
 
 def classify(facts: DeviceFacts, classes: Sequence[DeviceClass]) -> DeviceClass:
