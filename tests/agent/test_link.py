@@ -46,6 +46,11 @@ def listener(port: int) -> tuple[PahoLink, Events]:
     assert events.get(timeout=20) == Connected(1)
     link.subscribe("wills/device")
     link.subscribe("said")
+    # Its own message comes back once the subscriptions stand.
+    message_id = link.publish("said", b"ready")
+    assert message_id is not None
+    came = {events.get(timeout=20), events.get(timeout=20)}
+    assert came == {Received("said", b"ready"), Delivered(1, message_id)}
     return link, events
 
 
