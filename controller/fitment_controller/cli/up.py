@@ -109,12 +109,15 @@ def up(
 def _catch_signals() -> Callable[[], object]:
     """Begins to catch SIGINT and SIGTERM; the result returns once one has come.
 
-    A pipe, because a handler that sets a `threading.Event` can interrupt `wait` while it holds
-    the event's lock, and then waits for that lock for ever.
+    A pipe that the interpreter writes to the moment the signal arrives: a handler written in
+    Python would run only when the main thread is next at a bytecode, which it is not while it
+    blocks, and one that sets a `threading.Event` may interrupt the wait that holds its lock.
     """
     reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: os.write(writer, b"!"))
+        signal.signal(number, lambda *_: None)  # without a handler it would end the process
     return lambda: os.read(reader, 1)
 
 
