@@ -30,7 +30,7 @@ from fitment_agent.settings import Settings
 from fitment_agent.state import AgentState
 from fitment_agent.timers import Timers
 from fitment_agent.work import Task, Ticket, Workbench, WorkerSaid
-from fitment_agent.worker_jobs import (
+from fitment_agent.worker.jobs import (
     FetchDone,
     FinalEvent,
     Progress,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fitment_agent.errors import BenchmarkFailedError, UnknownModelError
 from fitment_agent.supervise import WorkerProcess
-from fitment_agent.worker_jobs import (
+from fitment_agent.worker.jobs import (
     Job,
     Progress,
     RuntimesDone,

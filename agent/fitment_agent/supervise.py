@@ -20,7 +20,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from fitment_agent.worker_jobs import EVENTS, FinalEvent, Job, Progress, WorkerEvent, WorkerFailed
+from fitment_agent.worker.jobs import EVENTS, FinalEvent, Job, Progress, WorkerEvent, WorkerFailed
 from fitment_contract.phase import FailureReason
 
 _POLL_SECONDS: Final = 0.05

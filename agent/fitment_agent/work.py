@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from fitment_agent.deployment import Deployment
 from fitment_agent.settings import Settings
 from fitment_agent.supervise import WorkerProcess
-from fitment_agent.worker_jobs import (
+from fitment_agent.worker.jobs import (
     FetchJob,
     Job,
     RuntimesJob,

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from fitment_agent.fetch import fetch
-from fitment_agent.worker_jobs import FetchDone, FetchJob, JobFailure
+from fitment_agent.worker.fetch import fetch
+from fitment_agent.worker.jobs import FetchDone, FetchJob, JobFailure
 from fitment_contract.artifact import Artifact, Encoding
 from fitment_contract.base import sha256_hex
 from fitment_contract.phase import FailureReason

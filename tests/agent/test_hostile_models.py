@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fitment_agent.worker_jobs import TrialDone, WorkerFailed
+from fitment_agent.worker.jobs import TrialDone, WorkerFailed
 from fitment_contract.phase import FailureReason
 from support import runtime_models
 from support.runtime_state import FAST, run_worker, trial_job

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fitment_agent.supervise import WorkerProcess, resident_bytes, verdict
-from fitment_agent.worker_jobs import (
+from fitment_agent.worker.jobs import (
     FetchDone,
     Progress,
     RuntimesDone,
@@ -123,7 +123,7 @@ def test_secrets_of_the_daemon_stay_with_the_daemon(
 
 def test_the_daemon_imports_nothing_heavy() -> None:
     script = (
-        "import sys, fitment_agent.supervise, fitment_agent.worker_jobs;"
+        "import sys, fitment_agent.supervise, fitment_agent.worker.jobs;"
         "print([m for m in ('numpy', 'onnxruntime', 'ai_edge_litert') if m in sys.modules])"
     )
     found = subprocess.run(

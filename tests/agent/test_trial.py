@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fitment_agent.worker_jobs import TrialDone, WorkerFailed
+from fitment_agent.worker.jobs import TrialDone, WorkerFailed
 from fitment_contract.phase import FailureReason
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import load_dataset

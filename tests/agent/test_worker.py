@@ -14,8 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from fitment_agent.worker import Speaker
-from fitment_agent.worker_jobs import (
+from fitment_agent.worker.jobs import (
     EVENTS,
     JOBS,
     FetchDone,
@@ -26,6 +25,7 @@ from fitment_agent.worker_jobs import (
     VerifyJob,
     WorkerFailed,
 )
+from fitment_agent.worker.process import Speaker
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex
 from fitment_contract.phase import FailureReason
@@ -177,7 +177,7 @@ def test_a_killed_daemon_takes_its_worker_along(tmp_path: Path) -> None:
     script = (
         "import sys, time; from pathlib import Path\n"
         "from fitment_agent.supervise import WorkerProcess\n"
-        "from fitment_agent.worker_jobs import JOBS\n"
+        "from fitment_agent.worker.jobs import JOBS\n"
         "job = JOBS.validate_json(Path(sys.argv[1]).read_bytes())\n"
         "w = WorkerProcess(job, wall_limit_seconds=None, memory_limit_bytes=None,\n"
         "                  on_event=lambda event: print(w.pid, flush=True))\n"
@@ -207,7 +207,7 @@ def _is_running(pid: int) -> bool:
 
 def test_what_libraries_print_does_not_reach_the_channel() -> None:
     script = (
-        "import os; from fitment_agent.worker import _claim_stdout\n"
+        "import os; from fitment_agent.worker.process import _claim_stdout\n"
         "channel = _claim_stdout()\n"
         "os.write(1, b'INFO: created a delegate'); print('and this', flush=True)\n"
         "channel.write(b'event'); channel.flush()\n"

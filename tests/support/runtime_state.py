@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fitment_agent.supervise import WorkerProcess
-from fitment_agent.worker_jobs import FinalEvent, Job, Progress, TrialJob, WorkerEvent
+from fitment_agent.worker.jobs import FinalEvent, Job, Progress, TrialJob, WorkerEvent
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex
 from fitment_contract.benchmark import BenchmarkProtocol, MetricSpec

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from fitment_agent.durable import make_folder, sync_folder
-from fitment_agent.worker_jobs import JobFailure, VerifyDone, VerifyJob
+from fitment_agent.worker.jobs import JobFailure, VerifyDone, VerifyJob
 from fitment_contract.artifact import Artifact
 from fitment_contract.phase import FailureReason
 

@@ -17,8 +17,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-from fitment_agent.http_range import GivenUp, PassingTrouble, open_from, origin
-from fitment_agent.worker_jobs import FetchDone, FetchJob, JobFailure
+from fitment_agent.worker.http_range import GivenUp, PassingTrouble, open_from, origin
+from fitment_agent.worker.jobs import FetchDone, FetchJob, JobFailure
 from fitment_contract.artifact import Artifact
 from fitment_contract.phase import FailureReason
 

@@ -15,8 +15,8 @@ import traceback
 from collections.abc import Callable
 from typing import BinaryIO, Final
 
-from fitment_agent import sandbox
-from fitment_agent.worker_jobs import (
+from fitment_agent.worker import sandbox
+from fitment_agent.worker.jobs import (
     JOBS,
     FetchJob,
     FinalEvent,
@@ -91,17 +91,17 @@ def main() -> None:
 def _dispatch(job: Job, speaker: Speaker) -> FinalEvent:
     """Each job imports what it needs: only a trial and a look at the runtimes are heavy."""
     if isinstance(job, FetchJob):
-        from fitment_agent.fetch import fetch
+        from fitment_agent.worker.fetch import fetch
 
         sandbox.step_aside()
         return fetch(job, speaker.progress)
     if isinstance(job, VerifyJob):
-        from fitment_agent.verify import verify
+        from fitment_agent.worker.verify import verify
 
         sandbox.step_aside()
         return verify(job, speaker.progress)
     if isinstance(job, TrialJob):
-        from fitment_agent.trial import try_out
+        from fitment_agent.worker.trial import try_out
 
         return try_out(job, speaker.progress)
     from fitment_runtime.catalog import described_runtimes
@@ -120,7 +120,3 @@ def _end_with_stdin() -> None:
     while sys.stdin.buffer.read(4096):
         continue  # nothing is ever sent after the job
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from fitment_agent import sandbox
-from fitment_agent.worker_jobs import JobFailure, TrialDone, TrialJob
+from fitment_agent.worker import sandbox
+from fitment_agent.worker.jobs import JobFailure, TrialDone, TrialJob
 from fitment_contract.artifact import Artifact
 from fitment_contract.phase import FailureReason
 from fitment_runtime.benchmark import BenchmarkRequest, run_benchmark
