@@ -293,6 +293,16 @@ def test_the_current_variant_stays_unless_beaten_beyond_the_tolerance(
     assert selection.kept is stays
 
 
+@pytest.mark.parametrize(("p95", "stays"), [(0.0045, True), (0.03, False)])
+def test_hope_alone_moves_no_device(p95: float, stays: bool) -> None:
+    """A device slower than its profile guesses is not sent from one untried variant to the next."""
+    variant = ENTRIES[S8S8].variant
+    assert variant is not None
+    evidence = index_evidence([measured(S8S8, p95)])
+    assert pick(evidence=evidence).chosen == U8S8, "the untried looks better"
+    assert (pick(evidence=evidence, current=variant.digest).chosen == S8S8) is stays
+
+
 def test_ties_fall_to_the_next_criterion() -> None:
     evidence = index_evidence([measured(U8S8, 0.00100), measured(S8S8, 0.00102, accuracy=0.92)])
     by_latency = Criterion(by="latency_p95", tolerance=0.05)

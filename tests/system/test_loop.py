@@ -17,7 +17,9 @@ def test_a_report_changes_what_is_picked_next(
     tmp_path: Path, headquarters: Headquarters, join: Callable[..., Agent]
 ) -> None:
     """On paper `slow` is a little faster; on the device it is many times slower."""
-    slow = Build(save_slowed(tmp_path / "slow.onnx"), p50_seconds=8e-4, own_golden=True)
+    slow = Build(
+        save_slowed(tmp_path / "slow.onnx", trips=20_000), p50_seconds=8e-4, own_golden=True
+    )
     write_toy_portfolio(tmp_path / "portfolio", {"slow": slow})
     agent = join("box")
     headquarters.push(tmp_path / "portfolio")

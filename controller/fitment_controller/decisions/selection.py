@@ -4,7 +4,8 @@ Ranking is elimination: of the eligible candidates, those within the first crite
 of the best stay, of these those within the second's, and so on; the last tie falls to what the
 class prefers and then to the name, so that the same question has the same answer. What the class
 advises against comes last until it has been measured on such a device. The variant that runs now
-stays unless the winner beats it by more than a tolerance, so that noise moves no fleet.
+stays unless another beats it by more than a tolerance, and by a margin where the other is only
+predicted, so that neither noise nor hope moves a fleet.
 
 Example:
     >>> selection = select(portfolio, question)          # doctest: +SKIP
@@ -15,12 +16,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.decisions.filters import Question, Rejection, reject
 from fitment_controller.decisions.numbers import Candidate, candidates
 from fitment_controller.domain import Estimate, Outcome, Selection, Verdict
 from fitment_controller.profiles.kinds import Criterion, DeviceClass
+
+PREDICTION_MARGIN: Final = 1.5
+"""By how much a predicted latency must beat a measured one before a device is moved for it.
+
+Predictions rest on estimated class speeds and on ratios seen elsewhere, and on real devices they
+miss by such factors. Without the margin, every device that is slower than its profile guesses
+would be sent from one untried variant to the next.
+"""
 
 
 @dataclass(frozen=True)
@@ -50,13 +60,10 @@ def select(portfolio: Portfolio, question: Question) -> Selection:
     ranked = _rank(eligible, question)
     kept = False
     current = next((c for c in ranked if c.variant.digest == question.current), None)
-    if (
-        current is not None
-        and current is not ranked[0]
-        and not _beats(ranked[0], current, question)
-    ):
-        kept = True
-        ranked = [current, *(candidate for candidate in ranked if candidate is not current)]
+    if current is not None:
+        best = next(c for c in ranked if c is current or _beats(c, current, question))
+        kept = best is current and best is not ranked[0]
+        ranked = [best, *(candidate for candidate in ranked if candidate is not best)]
     verdicts = [
         *_verdicts(ranked, question, kept),
         *(_rejected(candidate, cause) for candidate, cause in rejected),
@@ -145,11 +152,16 @@ def _eliminate(
 
 
 def _beats(winner: Candidate, current: Candidate, question: Question) -> bool:
-    """Whether the winner is better than what runs by more than a tolerance, in order."""
+    """Whether the winner is better than what runs by more than a tolerance, in order.
+
+    A latency that is only predicted must be better by `PREDICTION_MARGIN` than a measured one.
+    """
     for criterion in question.objective.optimise:
         new, old = _cost(winner, criterion), _cost(current, criterion)
         if new is None or old is None:
             continue
+        if criterion.by.startswith("latency") and current.measured and not winner.measured:
+            new *= PREDICTION_MARGIN
         if new + _slack(new, criterion) < old:
             return True
         if old + _slack(old, criterion) < new:
