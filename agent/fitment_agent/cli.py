@@ -209,9 +209,9 @@ def rollback(
     from fitment_agent.activation import Pointers
 
     settings = load_settings({"state_dir": state_dir}, config_file=config)
-    pid = control.running_pid(settings.state_dir)
-    if pid is not None:
-        control.ask(settings.state_dir, pid, {"command": "rollback", "model": model})
+    agent = control.running_agent(settings.state_dir)
+    if agent is not None:
+        control.ask(settings.state_dir, agent.pid, {"command": "rollback", "model": model})
     else:
         _roll_back_here(settings, model)
     pointer = Pointers(settings.state_dir).read(model)

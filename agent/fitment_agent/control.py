@@ -14,7 +14,7 @@ import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from fitment_agent.errors import (
     AgentError,
@@ -36,10 +36,12 @@ class RunLock:
 
     Args:
         state_dir: the agent's state directory.
+        device_id: by which name it speaks.
     """
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, device_id: str) -> None:
         self._path = state_dir / "agent.lock"
+        self._device_id = device_id
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -60,7 +62,7 @@ class RunLock:
                 "Stop it first, or give this one another --state-dir.",
             )
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        os.pwrite(descriptor, f"{os.getpid()} {self._device_id}".encode(), 0)
         self._descriptor = descriptor
 
     def release(self) -> None:
@@ -70,8 +72,15 @@ class RunLock:
             self._descriptor = None
 
 
-def running_pid(state_dir: Path) -> int | None:
-    """The process id of the agent that holds the state directory; None when none does."""
+class RunningAgent(NamedTuple):
+    """The agent that holds a state directory now."""
+
+    pid: int
+    device_id: str
+
+
+def running_agent(state_dir: Path) -> RunningAgent | None:
+    """The agent that holds the state directory; None when none does."""
     try:
         descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -79,7 +88,8 @@ def running_pid(state_dir: Path) -> int | None:
     try:
         if _try_lock(descriptor):
             return None
-        return int(os.pread(descriptor, 32, 0) or 0) or None
+        pid, _, device_id = os.pread(descriptor, 256, 0).decode().partition(" ")
+        return RunningAgent(int(pid), device_id) if pid else None
     finally:
         os.close(descriptor)
 

@@ -99,7 +99,7 @@ class Daemon:
         Raises:
             AlreadyRunningError: another agent holds the state directory.
         """
-        lock = control.RunLock(self._settings.state_dir)
+        lock = control.RunLock(self._settings.state_dir, self._settings.device_id)
         lock.acquire()
         self._listen_to_signals()
         try:

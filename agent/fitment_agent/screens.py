@@ -48,11 +48,11 @@ def facts_text(screen: Screen) -> str:
 
 def status_screen(settings: Settings, state: AgentState, journal: Journal) -> Screen:
     """The agent and its models."""
-    pid = control.running_pid(settings.state_dir)
+    agent = control.running_agent(settings.state_dir)
     return {
-        "device": settings.device_id,
-        "running": pid is not None,
-        "pid": pid,
+        "device": agent.device_id if agent else settings.device_id,
+        "running": agent is not None,
+        "pid": agent.pid if agent else None,
         "state_dir": str(settings.state_dir),
         "generation": state.generation,
         "unsent": len(journal.outbox()),

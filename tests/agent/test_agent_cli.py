@@ -163,6 +163,7 @@ def test_status_models_and_rollback_while_it_runs_and_after(lab: Lab, tmp_path: 
             lab.headquarters.await_state(Phase.ACTIVE, generation)
         status = as_json(agent(tmp_path, "status", *state, "-o", "json"), "AgentStatus")
         assert (status["running"], status["pid"]) == (True, daemon.process.pid)
+        assert status["device"] == lab.device, "the running agent's name, not this shell's"
         assert status["models"][0]["phase"] == "active"
         items = as_json(agent(tmp_path, "models", *state, "-o", "json"), "ModelList")["items"]
         assert (items[0]["variant"], items[0]["previous"]) == ("fp32-24", "fp32-16")
