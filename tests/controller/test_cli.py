@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -389,3 +390,25 @@ def on_a_terminal(up: UpProcess, *arguments: str, typed: str = "", **variables: 
     process.wait(timeout=60)
     os.close(ours)
     return shown.decode()
+
+
+@pytest.mark.parametrize(
+    ("library", "command", "extra"),
+    [("starlette", "up", "controller"), ("yaml", "compress", "compress"), ("yaml", "demo", "demo")],
+)
+def test_a_device_s_installation_says_what_headquarters_needs(
+    library: str, command: str, extra: str, tmp_path: Path
+) -> None:
+    """Only the four base libraries are on a device; the rest is named with the command for it."""
+    arguments = {"up": ["--data", str(tmp_path)], "compress": ["m.onnx", "--data", "d.npz"]}
+    program = (
+        f"import sys; sys.modules[{library!r}] = None\n"  # importing it raises as if it was absent
+        f"sys.argv = {['fitment', command, *arguments.get(command, [])]!r}\n"
+        "from fitment_controller.cli import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"error: this command needs the library {library}, which is not installed",
+        f"next:  pip install 'fitment[{extra}]'",
+    ]

@@ -30,6 +30,22 @@ _MODULES: Final = {
 """Command to the module whose `register(app)` adds it."""
 
 
+_EXTRAS: Final = {"compress": "compress", "demo": "demo"}
+"""The extra that a command needs where that is not `controller`."""
+
+
+class MissingExtraError(ControllerError):
+    """This installation is a device's: the libraries of headquarters are not there."""
+
+    kind = "missing_extra"
+
+    def __init__(self, library: str, extra: str) -> None:
+        super().__init__(
+            f"this command needs the library {library}, which is not installed",
+            f"pip install 'fitment[{extra}]'",
+        )
+
+
 class LazyGroup(TyperGroup):
     """Imports a command's module when the command is used, and turns errors into exit statuses."""
 
@@ -54,6 +70,11 @@ class LazyGroup(TyperGroup):
                 sys.stdout.flush()
         except ControllerError as error:
             raise typer.Exit(report(error)) from None
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.startswith("fitment"):
+                raise
+            extra = _EXTRAS.get(ctx.invoked_subcommand or "", "controller")
+            raise typer.Exit(report(MissingExtraError(error.name, extra))) from None
         except BrokenPipeError:
             _discard_output()
             raise typer.Exit(0) from None
