@@ -74,7 +74,9 @@ class LazyGroup(TyperGroup):
             if error.name is None or error.name.startswith("fitment"):
                 raise
             extra = _EXTRAS.get(ctx.invoked_subcommand or "", "controller")
-            raise typer.Exit(report(MissingExtraError(error.name, extra))) from None
+            raise typer.Exit(
+                report(MissingExtraError(error.name.partition(".")[0], extra))
+            ) from None
         except BrokenPipeError:
             _discard_output()
             raise typer.Exit(0) from None
