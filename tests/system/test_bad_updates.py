@@ -12,13 +12,23 @@ from pathlib import Path
 import onnx
 import pytest
 
+from fitment_compress.compress import QUICK, CompressRequest, compress
 from support import runtime_models
+from support.compress_models import random, save_labelled, save_wide_range
 from support.system_fleet import Agent, Headquarters, wait_for
 from support.system_portfolio import MODEL, Build, save_collapsed, write_toy_portfolio
 
 pytestmark = pytest.mark.system
 
 DEVICES = ("box-1", "box-2", "box-3")
+CARELESS = """
+apiVersion: fitment/v1
+kind: Objective
+name: careless
+title: Fast, whatever it costs in accuracy
+optimise:
+  - {by: latency_p95, tolerance: 0.05}
+"""
 
 
 @dataclass
@@ -52,7 +62,11 @@ class Fleet:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     folder = tmp_path_factory.mktemp("fleet")
-    headquarters = Headquarters(folder, "--trial-seconds", "0.2", "--trial-limit-seconds", "8")
+    profiles = folder / "profiles"
+    profiles.mkdir()
+    (profiles / "careless.yaml").write_text(CARELESS)
+    trial = ("--trial-seconds", "0.2", "--trial-limit-seconds", "8")
+    headquarters = Headquarters(folder, *trial, "--profiles", str(profiles))
     headquarters.start()
     agents = {id: Agent(folder, id, headquarters.broker_url) for id in DEVICES}
     try:
@@ -176,6 +190,39 @@ def test_accuracy_that_collapsed_never_passes_a_canary(fleet: Fleet) -> None:
     verdict = next(item for item in why["verdicts"] if item["variant"] == "next")
     assert verdict["outcome"] == "rejected", "its like has measured the collapse"
     assert verdict["rule"] == "accuracy"
+
+
+def test_quantising_everything_ruins_a_wide_range_model_and_never_passes(fleet: Fleet) -> None:
+    """A real collapse from real compression: it loads, agrees with its golden inputs, is fast."""
+    model = save_wide_range(fleet.folder / "wide.onnx")
+    data = save_labelled(fleet.folder / "wide.npz", model, x=random(5, 400, 3, 8))
+    recipes = fleet.folder / "everything.yaml"
+    recipes.write_text("recipes:\n- name: everything\n  steps: [{int8-static: {operators: all}}]\n")
+    folder = fleet.folder / "wide"
+    request = CompressRequest(
+        model=model, data=data, output=folder, name="wide", recipes=recipes, effort=QUICK
+    )
+    assert compress(request).entry("everything") is not None
+    headquarters = fleet.headquarters
+    headquarters.push(folder)
+    assert headquarters.api.get("/v1/devices/box-1/why", {"model": "wide"})["chosen"] == "fp32"
+    good = headquarters.finished(headquarters.start_rollout(model="wide"))
+    assert good["state"] == "completed", good
+
+    pinned = {"model": "wide", "variant": "everything"}
+    refused = headquarters.cli("rollout", "start", "--model", "wide", "--variant", "everything")
+    assert refused.returncode == 5, "its floors hold even when it is asked for by name"
+    lax = headquarters.finished(
+        headquarters.start_rollout(**pinned, objective="careless"),
+    )
+    assert lax["state"] == "failed", lax
+    explanation = headquarters.api.get(f"/v1/rollouts/{lax['id']}/explain")
+    gate = next(gate for gate in explanation["gates"] if gate["name"] == "accuracy-loss")
+    assert (gate["verdict"], gate["n"]) == ("fail", 1)
+    wait_for(
+        lambda: all(headquarters.model(id, "wide")["active"] == "fp32" for id in DEVICES),
+        "the canary to return",
+    )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
