@@ -69,6 +69,26 @@ RootOption = Annotated[
 ModelArgument = Annotated[str, typer.Argument(help="The model's name.")]
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"fitment-agent {version('fitment')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _fitment_agent(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
+) -> None:
+    """Bring models onto this device, prove them here, and report what was measured."""
+
+
 @app.command()
 def run(
     config: ConfigOption = None,

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -192,3 +193,7 @@ def test_rollback_stops_what_is_under_way(lab: Lab, tmp_path: Path) -> None:
         done = agent(tmp_path, "rollback", "activity", "--state-dir", str(lab.state_dir))
         assert "None" not in done.stdout
         lab.headquarters.await_state(Phase.ROLLED_BACK, 1)
+
+
+def test_it_says_its_version(tmp_path: Path) -> None:
+    assert agent(tmp_path, "--version").stdout.strip() == f"fitment-agent {version('fitment')}"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -412,3 +413,7 @@ def test_a_device_s_installation_says_what_headquarters_needs(
         f"error: this command needs the library {library}, which is not installed",
         f"next:  pip install 'fitment[{extra}]'",
     ]
+
+
+def test_it_says_its_version() -> None:
+    assert fitment("--version").stdout.strip() == f"fitment {version('fitment')}"
