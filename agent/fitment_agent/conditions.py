@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 from fitment_contract.device import LinkKind, PowerSource
 from fitment_contract.messages import DeployConditions, Waiting, WaitReason
@@ -36,6 +37,10 @@ class Surroundings:
     storage_total_bytes: int | None = None
 
 
+_LONGEST_DEFER_SECONDS: Final = 10 * 366 * 86_400.0
+"""Ten years stand for never: a calendar has an end, and a setting may be past it."""
+
+
 def hold_back(
     conditions: DeployConditions,
     around: Surroundings,
@@ -52,7 +57,8 @@ def hold_back(
     """
     until = None
     if conditions.max_defer_seconds is not None:
-        until = (waiting_since or now) + timedelta(seconds=conditions.max_defer_seconds)
+        patience = min(conditions.max_defer_seconds, _LONGEST_DEFER_SECONDS)
+        until = (waiting_since or now) + timedelta(seconds=patience)
         if now >= until:
             return None
     found = (

@@ -167,6 +167,7 @@ class Conductor:
             self._bench.try_out(deployment.assignment, self._facts.facts())
 
     def _weigh(self, model: str) -> None:
+        self._ready.pop(model, None)  # first: whatever goes wrong here, the others get their turn
         deployment = self._state.deployments[model]
         if deployment.phase in (Phase.OFFERED, Phase.WAITING):
             hold = hold_back(
@@ -176,7 +177,6 @@ class Conductor:
                 self._clock(),
             )
             self._apply(model, Weighed(hold))
-        self._ready.pop(model, None)
 
     def _move_on(self, ticket: Ticket, event: FinalEvent) -> None:
         model = ticket.model

@@ -293,9 +293,22 @@ def offer(
     if active_digest == offered.digest:
         reaffirmed = {"phase": Phase.ACTIVE, "benchmark": measured}
         return offered.model_copy(update=reaffirmed), (*stop, Effect.SETTLE)
-    if current is not None and current.assignment == assignment:
+    settled_badly = current is not None and current.phase is Phase.ROLLED_BACK
+    if current is not None and settled_badly and current.assignment == assignment:
         return current.model_copy(update={"generation": generation}), ()
     return offered, stop
+
+
+def take_back(current: Deployment, generation: int) -> tuple[Deployment, Effects]:
+    """The deployment after the controller withdrew its model in a newer generation.
+
+    What is active returns to the previous variant or to none, what is under way ends, and what
+    was rolled back already stays so.
+    """
+    answered = current.model_copy(update={"generation": generation})
+    if current.phase is Phase.ROLLED_BACK:
+        return answered, ()
+    return _withdraw(answered, Withdrawn("withdrawn by the controller"))
 
 
 def _same_files(current: Deployment, assignment: Assignment) -> bool:

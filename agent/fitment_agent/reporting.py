@@ -109,6 +109,7 @@ class Reporter:
             facts=facts,
             generation=state.generation,
             models=models,
+            state_digest=state.digest(),
         )
         if self._publish(birth) is not None:
             self._reported = state.digest()
@@ -118,7 +119,12 @@ class Reporter:
         digest = state.digest()
         if digest == self._reported or not self.is_connected:
             return
-        message = Reported(**self._head(), generation=state.generation, models=state.model_states())
+        message = Reported(
+            **self._head(),
+            generation=state.generation,
+            models=state.model_states(),
+            state_digest=digest,
+        )
         if self._publish(message) is not None:
             self._reported = digest
 

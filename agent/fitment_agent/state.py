@@ -22,6 +22,7 @@ from fitment_agent.deployment import (
     advance,
     artifacts_of,
     offer,
+    take_back,
 )
 from fitment_agent.deployment_events import Activated, Event, Resumed, Withdrawn
 from fitment_agent.errors import RollbackRefusedError, StorageError, UnknownModelError
@@ -69,6 +70,10 @@ class AgentState:
             assignment.model: self._offer(assignment, desired.generation)
             for assignment in desired.assignments
         }
+        for model in desired.withdrawn:
+            current = self.deployments.get(model)
+            if current is not None and model not in offers:
+                offers[model] = take_back(current, desired.generation)
         accepted = [deployment for deployment, _ in offers.values()]
         self.journal.save(*accepted, generation=desired.generation)
         self.generation = desired.generation
@@ -127,7 +132,8 @@ class AgentState:
             if _restore_was_interrupted(deployment, digest):
                 self._perform(model, (Effect.RESTORE,))
                 mended.append(f"{model}: finished an interrupted rollback")
-            if deployment.phase is Phase.ACTIVE and digest != deployment.digest:
+            lost = digest != deployment.digest or not self.blobs.has(deployment.digest)
+            if deployment.phase is Phase.ACTIVE and lost:
                 mended.append(self._mend_active(deployment))
         return mended
 
@@ -232,7 +238,10 @@ def activation_of(deployment: Deployment, now: datetime) -> Activation:
     """What the pointer says about a proved deployment."""
     variant, report = deployment.assignment.variant, deployment.benchmark
     threads = report.latency.threads if report else deployment.assignment.protocol.threads
-    providers = sorted(report.kernels.providers) if report else []
+    ran = report.kernels.providers if report else {}
+    # The runtime reads the list as an order of preference; the CPU takes what the others leave.
+    providers = [name for name in variant.needs.providers_any_of if name in ran]
+    providers += sorted(set(ran) - set(providers))
     return Activation(
         model=deployment.model,
         generation=deployment.generation,

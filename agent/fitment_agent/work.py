@@ -22,9 +22,11 @@ from fitment_agent.worker.jobs import (
     TrialJob,
     VerifyJob,
     WorkerEvent,
+    WorkerFailed,
 )
 from fitment_contract.device import DeviceFacts
 from fitment_contract.messages import Assignment
+from fitment_contract.phase import FailureReason
 
 _RUNTIMES_LIMIT_SECONDS = 120.0
 _VERIFY_LIMIT_SECONDS = 1800.0
@@ -176,9 +178,13 @@ class Workbench:
         def say(event: Any) -> None:
             self._emit(WorkerSaid(ticket, event))
 
-        self._worker = self._start_worker(
-            job,
-            wall_limit_seconds=wall_limit_seconds,
-            memory_limit_bytes=memory_limit_bytes,
-            on_event=say,
-        )
+        try:
+            self._worker = self._start_worker(
+                job,
+                wall_limit_seconds=wall_limit_seconds,
+                memory_limit_bytes=memory_limit_bytes,
+                on_event=say,
+            )
+        except (OSError, RuntimeError) as error:  # no process, or no thread to watch it, to be had
+            detail = f"no worker could be started: {error}"
+            say(WorkerFailed(reason=FailureReason.INTERNAL, detail=detail, retryable=True))

@@ -24,6 +24,12 @@ from fitment_contract.base import (
 )
 from fitment_contract.device import Fingerprint, PowerSource
 
+Measured = Annotated[float, Field(ge=0.0, le=86_400.0)]
+"""A measured duration in seconds: nothing that is worth a report takes longer than a day."""
+
+Magnitude = Annotated[float, Field(ge=-1e12, le=1e12)]
+"""A metric's value: bounded, so that no report can push a mean out of the numbers there are."""
+
 BENCHMARK_PROTOCOL: Final = "fitment-bench/1"
 """Reports of different protocols are never compared."""
 
@@ -38,7 +44,7 @@ class MetricSpec(Record):
 class SliceScore(Record):
     """The score of one slice of the data (a class, a person, a place)."""
 
-    value: float
+    value: Magnitude
     count: Count
     standard_error: Annotated[float, Field(ge=0)] | None = None
 
@@ -53,16 +59,19 @@ class Score(Record):
         value: the metric's value in its own unit (accuracies are ratios, 0 to 1).
         standard_error: of `value`; None when the metric has none.
         higher_is_better: the direction of the metric.
+        data_digest: SHA-256 of the evaluation split that it was measured on; scores on different
+            data do not compare.
         slices: per slice value, when the data names slices.
         worst_slice: the name of the slice with the worst value.
     """
 
     metric: Name
     dataset: Name = "shipped"
-    value: float
+    value: Magnitude
     standard_error: Annotated[float, Field(ge=0)] | None = None
     count: Count
     higher_is_better: bool = True
+    data_digest: Digest | None = None
     slices: dict[str, SliceScore] = Field(default_factory=dict)
     worst_slice: str | None = None
 
@@ -75,11 +84,11 @@ class Latency(Record):
         threads: intra-op threads of the session.
     """
 
-    p50_seconds: Seconds
-    p90_seconds: Seconds
-    p95_seconds: Seconds
-    p99_seconds: Seconds
-    mean_seconds: Seconds
+    p50_seconds: Measured
+    p90_seconds: Measured
+    p95_seconds: Measured
+    p99_seconds: Measured
+    mean_seconds: Measured
     count: Count
     threads: Count
 
@@ -173,8 +182,8 @@ class BenchmarkReport(Record):
     runtime_version: str
     started_at: Timestamp
     latency: Latency
-    load_seconds: Seconds
-    first_inference_seconds: Seconds
+    load_seconds: Measured
+    first_inference_seconds: Measured
     peak_memory_bytes: Bytes
     scores: tuple[Score, ...] = ()
     kernels: KernelCounts = KernelCounts()
@@ -212,6 +221,6 @@ class Difference(Record):
             or wrong alike does not count as uncertainty.
     """
 
-    value: float
+    value: Magnitude
     standard_error: Annotated[float, Field(ge=0)] | None = None
     count: Count

@@ -178,13 +178,18 @@ class UpMessage(Message):
 
 
 class Birth(UpMessage):
-    """The first message of a session: facts and the full reported state."""
+    """The first message of a session: facts and the full reported state.
+
+    Attributes:
+        state_digest: of the reported state as the device computes it; see `Vitals`.
+    """
 
     type: Literal["birth"] = "birth"
     agent_version: str
     facts: DeviceFacts
     generation: Count
     models: tuple[ModelState, ...] = ()
+    state_digest: Digest | None = None
 
 
 class Death(UpMessage):
@@ -213,11 +218,16 @@ class Vitals(UpMessage):
 
 
 class Reported(UpMessage):
-    """The state the device has proved; whole, so that the newest replaces all before it."""
+    """The state the device has proved; whole, so that the newest replaces all before it.
+
+    Attributes:
+        state_digest: of this state as the device computes it; see `Vitals`.
+    """
 
     type: Literal["reported"] = "reported"
     generation: Count
     models: tuple[ModelState, ...] = ()
+    state_digest: Digest | None = None
 
 
 class Bench(UpMessage):
@@ -287,6 +297,10 @@ AnyDownMessage = Annotated[Desired | Command, Field(discriminator="type")]
 
 
 def state_digest(generation: int, models: tuple[ModelState, ...]) -> Digest:
-    """The digest by which both sides see whether the controller knows the device's state."""
-    state = [generation, [model.model_dump(mode="json") for model in models]]
+    """The digest by which both sides see whether the controller knows the device's state.
+
+    The device computes it and says it along with the state, so that a field which only a newer
+    agent knows does not make the controller ask for ever.
+    """
+    state = [generation, [model.model_dump(mode="json", exclude_none=True) for model in models]]
     return sha256_hex(canonical_json(state))

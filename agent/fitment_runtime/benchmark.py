@@ -22,7 +22,7 @@ from itertools import cycle, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from fitment_contract.base import utc_now
+from fitment_contract.base import sha256_hex, utc_now
 from fitment_contract.benchmark import (
     BenchmarkProtocol,
     BenchmarkReport,
@@ -243,25 +243,25 @@ def _made_up(spec: TensorSpec) -> Array:
 
 
 def _scores(request: BenchmarkRequest, session: Session, tell: Progress) -> tuple[Score, ...]:
-    named = {}
-    if request.evaluation is not None:
-        named["shipped"] = load_dataset(request.evaluation, session.inputs)
-    local = _local_samples(request, session)
-    if local:
-        named["local"] = concatenate(local)
-    return tuple(
-        _score(request.metric, dataset, session, name, tell)
-        for name, dataset in named.items()
-        if dataset.label is not None and request.metric != MetricSpec(name=AGREEMENT)
-    )
+    if request.metric == MetricSpec(name=AGREEMENT):
+        return ()
+    found = (_shipped_score(request, session, tell), _local_score(request, session, tell))
+    return tuple(score for score in found if score is not None)
+
+
+def _shipped_score(request: BenchmarkRequest, session: Session, tell: Progress) -> Score | None:
+    """The score on the split that came with the model, named by that split's content."""
+    if request.evaluation is None:
+        return None
+    dataset = load_dataset(request.evaluation, session.inputs)
+    if dataset.label is None:
+        return None
+    found = _score(request.metric, dataset, session, "shipped", tell)
+    return found.model_copy(update={"data_digest": sha256_hex(request.evaluation.read_bytes())})
 
 
 def _local_samples(request: BenchmarkRequest, session: Session) -> dict[str, Dataset]:
-    """The local files that fit the model.
-
-    Samples collected for an earlier version of the model must not block the next one, so a file
-    that does not fit is skipped, with a warning in the log.
-    """
+    """The local files that fit the model; the others are skipped, with a warning in the log."""
     found = {}
     for path in request.local:
         try:
@@ -279,6 +279,21 @@ def _score(
 ) -> Score:
     outputs = predict(session, dataset, lambda done, total: tell("accuracy", done, total))
     return score(outputs, dataset, find_metric(metric or default_metric(dataset.label)), name)
+
+
+def _local_score(request: BenchmarkRequest, session: Session, tell: Progress) -> Score | None:
+    """The score on the device's own samples; None when there are none that fit.
+
+    Samples collected for an earlier version of the model must never block the next one.
+    """
+    samples = _local_samples(request, session)
+    if not samples:
+        return None
+    try:
+        return _score(request.metric, concatenate(samples), session, "local", tell)
+    except DataError as error:
+        _log.warning("local samples skipped: %s", error)
+        return None
 
 
 def _chosen_providers(variant: Variant, runtime: Runtime) -> tuple[str, ...]:

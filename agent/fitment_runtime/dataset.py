@@ -6,6 +6,7 @@ Every fault of a data file is found here, before any inference, and named with i
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,6 +126,12 @@ def concatenate(datasets: Mapping[str, Dataset]) -> Dataset:
         ) from error
 
 
+_DAMAGED: Final = (
+    *(ValueError, EOFError, KeyError, RuntimeError),  # RuntimeError: encrypted, or not implemented
+    *(zipfile.BadZipFile, zlib.error),
+)
+
+
 def read_arrays(path: Path) -> dict[str, Array]:
     """All arrays of an npz, by name; nothing pickled is ever loaded.
 
@@ -141,7 +148,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
             return {name: archive[name] for name in archive.files}
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGED as error:
         raise DataError(
             f"{path.name} is not an npz of plain arrays ({error}): save it with numpy.savez, "
             "without object arrays"

@@ -142,10 +142,21 @@ def write_portfolio(
             (complete / PICTURE).write_text(picture, "utf-8")
             text = portfolio.model_dump_json(indent=2) + "\n"
             (complete / PORTFOLIO_FILE).write_text(text, "utf-8")
-            if folder.exists():
-                folder.rename(Path(scratch) / "old")
-            complete.rename(folder)
+            _exchange(folder, complete, Path(scratch) / "old")
     except OSError as error:
         raise OutputError(
             f"Cannot write {folder}: {error.strerror or error}.", "Name another folder with --out."
         ) from error
+
+
+def _exchange(folder: Path, complete: Path, old: Path) -> None:
+    """Put `complete` where `folder` is; interrupted, `folder` is what it was."""
+    if not folder.exists():
+        complete.rename(folder)
+        return
+    folder.rename(old)
+    try:
+        complete.rename(folder)
+    except BaseException:
+        old.rename(folder)
+        raise

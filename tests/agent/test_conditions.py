@@ -80,3 +80,10 @@ def test_after_the_longest_defer_it_goes_ahead(limit: float, waited: float) -> N
     until = since + timedelta(seconds=limit)
     assert (waiting is None) == (until <= NOW)
     assert waiting is None or waiting.until == until
+
+
+def test_a_patience_beyond_the_calendar_is_for_ever() -> None:
+    conditions = DeployConditions(allow_metered=False, max_defer_seconds=1e12)
+    waiting = hold_back(conditions, Surroundings(metered=True), None, NOW)
+    assert waiting is not None
+    assert waiting.reason is WaitReason.METERED

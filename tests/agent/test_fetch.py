@@ -293,7 +293,7 @@ def test_a_token_file_without_a_token_is_named_and_not_shown(
 def test_a_disk_without_room_is_seen_before_anything_is_asked(
     tmp_path: Path, server: FileServer
 ) -> None:
-    event = failure(job(tmp_path, artifact(server.url), reserve_bytes=2**62)).event
+    event = failure(job(tmp_path, artifact(server.url), reserve_bytes=2**52)).event
     assert (event.reason, event.retryable) == (FailureReason.DISK_FULL, False)
     assert server.requests == []
 

@@ -220,3 +220,57 @@ def test_an_application_sees_changes(state: AgentState) -> None:
 @pytest.mark.parametrize("name", ["../activity", "", "a/b", "A"])
 def test_a_model_name_never_leaves_the_folder(state: AgentState, name: str) -> None:
     assert state.pointers.read(name) is None
+
+
+def withdraw_in(state: AgentState, generation: int) -> dict[str, tuple[Effect, ...]]:
+    return state.accept(
+        Desired(device="d", sent_at=NOW, generation=generation, withdrawn=("activity",))
+    )
+
+
+def test_a_withdrawn_model_returns_to_the_previous_or_to_none(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    activate(state, 2, SECOND)
+    withdraw_in(state, 3)
+    assert active_name(state) == "first"
+    told = state.model_states()[0]
+    assert (told.phase, told.generation) == (Phase.ROLLED_BACK, 3)
+    assert told.failure is not None
+    assert told.failure.reason is FailureReason.WITHDRAWN
+
+
+def test_a_first_variant_that_is_withdrawn_leaves_nothing_active(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    withdraw_in(state, 2)
+    assert active_name(state) is None
+    assert not state.blobs.has(FIRST.variant.digest)
+
+
+def test_withdrawing_ends_what_is_under_way(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    desire(state, 2, SECOND)
+    state.apply("activity", Weighed(None))
+    assert Effect.STOP_WORK in withdraw_in(state, 3)["activity"]
+    assert active_name(state) == "first"
+    assert state.deployments["activity"].phase is Phase.ROLLED_BACK
+
+
+def test_withdrawing_what_was_rolled_back_only_answers(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    desire(state, 2, SECOND)
+    state.apply("activity", Failed(FailureReason.NOT_FOUND, "gone"))
+    withdraw_in(state, 3)
+    told = state.model_states()[0]
+    assert (told.phase, told.generation) == (Phase.ROLLED_BACK, 3)
+    assert told.failure is not None
+    assert told.failure.reason is FailureReason.NOT_FOUND
+    assert active_name(state) == "first"
+
+
+def test_a_file_that_vanished_is_deployed_again(state: AgentState, tmp_path: Path) -> None:
+    """Headquarters must not see green where applications find nothing."""
+    activate(state, 1, FIRST)
+    state.blobs.path(FIRST.variant.digest).unlink()
+    reopened = open_state(tmp_path)
+    assert len(reopened.reconcile()) == 1
+    assert reopened.deployments["activity"].phase is Phase.OFFERED

@@ -71,6 +71,7 @@ def test_unknown_fields_are_ignored() -> None:
         (b"[" * 100_000, MalformedMessageError),
         (vitals(sequence="many"), MalformedMessageError),
         (vitals(charge_ratio=1.5), MalformedMessageError),
+        (vitals(session=2**80), MalformedMessageError),
         (vitals(sent_at="yesterday"), MalformedMessageError),
         (vitals(sent_at="2026-11-23T12:00:00"), MalformedMessageError),
         (b" " * (MAX_MESSAGE_BYTES + 1), OversizedMessageError),

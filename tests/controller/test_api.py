@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from fitment_contract.portfolio import Portfolio
+from fitment_controller.api.auth import TokenFileError, load_or_create_token
 from fitment_controller.api.requests import MAX_BODY_BYTES
 from fitment_controller.broker.base import BrokerEndpoint
 from fitment_controller.settings import Settings
@@ -309,9 +310,21 @@ def test_profiles_in_force_and_profiles_checked(http: httpx.Client) -> None:
 
 def test_web_pages_cannot_act_on_a_controller_without_tokens(http: httpx.Client) -> None:
     """A page that rebinds its name to this machine, or posts across origins, is refused."""
-    assert_error(http.get("/v1/status", headers={"Host": "evil.example"}), 403, "forbidden")
+    for host in ("evil.example", "127.0.0.1.evil.example", "127.evil.example"):
+        assert_error(http.get("/v1/status", headers={"Host": host}), 403, "forbidden")
     assert_error(
         http.post("/v1/plan", json={}, headers={"Origin": "http://evil.example"}), 403, "forbidden"
     )
     assert http.get("/v1/status", headers={"Origin": "http://evil.example"}).status_code == 200
     assert "access-control-allow-origin" not in http.get("/v1/status").headers
+
+
+def test_a_token_is_made_once_and_an_empty_file_lets_nobody_in(tmp_path: Path) -> None:
+    path = tmp_path / "api-token"
+    token = load_or_create_token(path)
+    assert len(token) > 30
+    assert load_or_create_token(path) == token
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.write_text("\n")
+    with pytest.raises(TokenFileError, match="is empty"):
+        load_or_create_token(path)

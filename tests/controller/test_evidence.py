@@ -72,3 +72,13 @@ def test_a_simulated_class_informs_nobody_real() -> None:
 def test_loss_knows_the_direction_of_the_metric() -> None:
     assert loss(0.9, 0.8, higher_is_better=True) == pytest.approx(0.1)
     assert loss(0.9, 0.8, higher_is_better=False) == pytest.approx(-0.1)
+
+
+def test_scores_on_other_data_do_not_count() -> None:
+    """The same file may come again in a version that is scored on another split."""
+    assert VARIANT is not None
+    index = index_evidence([item("a", 0.1)], evaluation="e" * 64)
+    found = index.nearest(VARIANT.digest, FACTS, "pi-5")
+    assert found is not None
+    assert found[1].accuracy is None
+    assert found[1].latency_p95_seconds == 0.1

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+from pydantic import ValidationError
+
 from fitment_contract.artifact import Artifact
 from fitment_contract.device import DeviceFacts
 from fitment_controller.decisions.classify import classify, region_of
 from fitment_controller.decisions.evidence import EvidenceIndex
 from fitment_controller.decisions.plan import Chooser, PlanInput, make_plan
-from fitment_controller.domain import Device, DeviceFilter, RolloutRequest, VariantRef
+from fitment_controller.domain import (
+    Device,
+    DeviceFilter,
+    RolloutPolicy,
+    RolloutRequest,
+    VariantRef,
+)
 from fitment_controller.profiles import load_profiles
 from support.core_fleet import NOW, make_facts, make_portfolio
 
@@ -141,3 +150,9 @@ def test_equal_devices_are_one_decision() -> None:
 
 def test_a_plan_does_not_depend_on_the_order_of_devices() -> None:
     assert make_plan(given(fleet())) == make_plan(given(fleet()[::-1]))
+
+
+@pytest.mark.parametrize("seconds", [0, 1e12, float("inf")])
+def test_a_deadline_is_within_the_calendar(seconds: float) -> None:
+    with pytest.raises(ValidationError):
+        RolloutPolicy(deadline_seconds=seconds)

@@ -179,14 +179,6 @@ def test_an_unknown_device_and_an_unknown_state_are_asked_for_a_report(hq: Headq
     assert asked == [("new", CommandName.REPORT), ("pi", CommandName.REPORT)]
 
 
-def test_a_counter_that_no_database_holds_costs_nobody_else_a_message(hq: Headquarters) -> None:
-    huge = FakeDevice("huge", make_facts(), hq.clock)
-    huge.session = 2**80
-    hq.service.receive([huge.birth(), FakeDevice("pi", make_facts(), hq.clock).birth()])
-    assert [device.id for device in hq.service.devices().items] == ["pi"]
-    assert hq.service.intake().dropped == {"out_of_range": 1}
-
-
 def test_a_push_needs_every_blob(hq: Headquarters) -> None:
     with pytest.raises(MissingBlobs) as caught:
         hq.service.push_model(make_portfolio(), "ann")
@@ -494,3 +486,38 @@ def test_a_model_pushed_anew_is_planned_against_its_own_version(hq: Headquarters
     (planned,) = hq.service.plan(RolloutRequest(model=MODEL)).devices
     assert planned.before is not None
     assert (planned.before.model_version, planned.after.model_version) == (1, 2)
+
+
+def test_a_desired_state_too_large_to_send_holds_nobody_up(hq: Headquarters) -> None:
+    """What no retry can mend is logged; the other devices are told all the same."""
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(3)]
+    hq.publisher.too_large_for = "pi-0"
+    hq.begin(canary_count=3)
+    hq.service.tick()
+    assert {message.device for message in hq.publisher.desired} == {"pi-1", "pi-2"}
+    assert len(devices) == 3
+
+
+def test_a_withdrawn_model_does_not_count_as_running(hq: Headquarters) -> None:
+    """Between taking a model back and the device's answer, a plan must not skip the device."""
+    hq.push()
+    first, _ = hq.device("pi-0"), hq.device("pi-1")
+    id = hq.begin()
+    hq.service.receive([first.prove(hq.told(first))])
+    hq.service.abort_rollout(id, "ann", revert=True)
+    plan = hq.service.plan(RolloutRequest(model=MODEL))
+    assert [planned.device for planned in plan.devices] == ["pi-0", "pi-1"]
+    assert plan.unchanged == ()
+
+
+def test_a_field_that_only_a_newer_agent_knows_is_not_asked_about_for_ever(
+    hq: Headquarters,
+) -> None:
+    """The device's own digest counts, because it may cover fields that were dropped here."""
+    device = hq.device("pi-0")
+    device.generation = 3
+    own = "d" * 64
+    hq.service.receive([device.reported().model_copy(update={"state_digest": own})])
+    hq.service.receive([device.vitals().model_copy(update={"state_digest": own})])
+    assert [command.name for command in hq.publisher.commands] == []

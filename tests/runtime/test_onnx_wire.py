@@ -197,3 +197,17 @@ def test_the_smallest_model_is_a_model() -> None:
     onnx.checker.check_model(model)
     assert model.opset_import[0].version == 17
     assert np.prod([len(model.graph.node), len(model.graph.input)]) == 1
+
+
+@pytest.mark.parametrize("key", [b"\x2a", b"\xaa\x80\x80\x80\x10"])
+def test_a_key_that_only_a_careless_parser_reads_is_refused(tmp_path: Path, key: bytes) -> None:
+    """With 32 of its bits kept, the five-byte key is an initializer, as the one-byte key is."""
+    weight = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4])
+    weight.data_location = TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value="secret")
+    tensor = weight.SerializeToString()
+    graph = key + bytes([len(tensor)]) + tensor
+    path = tmp_path / "m.onnx"
+    path.write_bytes(b"\x08\x08\x3a" + bytes([len(graph)]) + graph)
+    with pytest.raises(LoadFailure):
+        refuse_external_data(path)

@@ -187,7 +187,9 @@ MESSAGES: dict[str, Message] = {
         memory_available_bytes=2**31,
         storage_free_bytes=2**33,
     ),
-    "reported": Reported(**_UP, sequence=4, generation=7, models=STATES),
+    "reported": Reported(
+        **_UP, sequence=4, generation=7, models=STATES, state_digest=state_digest(7, STATES)
+    ),
     "bench": Bench(**_UP, sequence=5, report=REPORT),
     "event": Event(
         **_UP, sequence=6, level=EventLevel.WARNING, name="message-refused", detail="oversized"

@@ -10,6 +10,7 @@ from typing import Any
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import BenchmarkReport, Latency, MetricSpec, Score, SliceScore
 from fitment_contract.device import DeviceFacts, Hardware, RuntimeFacts, Storage
+from fitment_contract.errors import OversizedMessageError
 from fitment_contract.messages import (
     ActiveVariant,
     Assignment,
@@ -73,11 +74,19 @@ def make_report(
     simulated: bool = False,
     valid: bool = True,
     id: str = "",
+    data_digest: str | None = None,
 ) -> BenchmarkReport:
     scores: tuple[Score, ...] = ()
     if accuracy is not None:
         slices = {"s1": SliceScore(value=worst_slice, count=50)}
-        score = Score(metric="top1", value=accuracy, count=450, slices=slices, worst_slice="s1")
+        score = Score(
+            metric="top1",
+            value=accuracy,
+            count=450,
+            data_digest=data_digest,
+            slices=slices,
+            worst_slice="s1",
+        )
         scores = (score,)
     return BenchmarkReport(
         id=id or f"{variant.name}-{fingerprint}-{p95}-{accuracy}-{valid}",
@@ -219,12 +228,15 @@ class RecordingPublisher:
 
     def __init__(self) -> None:
         self.connected = True
+        self.too_large_for: str | None = None
         self.desired: list[Desired] = []
         self.commands: list[Command] = []
 
     def publish(self, message: Desired | Command) -> bool:
         if not self.connected:
             return False
+        if message.device == self.too_large_for:
+            raise OversizedMessageError("as large as nobody sends")
         if isinstance(message, Desired):
             self.desired.append(message)
         else:
@@ -296,11 +308,13 @@ class FakeDevice:
         self.take(desired)
         for assignment in desired.assignments:
             state = self.models[assignment.model]
+            evaluation = assignment.evaluation
             report = make_report(
                 assignment.variant,
                 fingerprint=self.facts.fingerprint,
                 simulated=self.facts.simulated,
                 id=f"{self.id}-{assignment.variant.name}-{desired.generation}",
+                data_digest=evaluation.artifact.digest if evaluation else None,
                 **measured,
             )
             active = ActiveVariant(

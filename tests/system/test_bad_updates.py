@@ -65,7 +65,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     profiles = folder / "profiles"
     profiles.mkdir()
     (profiles / "careless.yaml").write_text(CARELESS)
-    trial = ("--trial-seconds", "0.2", "--trial-limit-seconds", "8")
+    trial = ("--trial-seconds", "0.2", "--trial-limit-seconds", "15")
     headquarters = Headquarters(folder, *trial, "--profiles", str(profiles))
     headquarters.start()
     agents = {id: Agent(folder, id, headquarters.broker_url) for id in DEVICES}

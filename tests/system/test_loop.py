@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from support.system_fleet import Agent, Headquarters
-from support.system_portfolio import MODEL, Build, save_slowed, write_toy_portfolio
+from support.system_fleet import Agent, Headquarters, wait_for
+from support.system_portfolio import MODEL, Build, save_collapsed, save_slowed, write_toy_portfolio
 
 pytestmark = pytest.mark.system
 
@@ -58,3 +58,20 @@ def test_a_rollout_with_nothing_to_change_says_so(
     again = headquarters.cli("plan", "--model", MODEL)
     assert again.returncode == 0, again.stderr
     assert "nothing to change" in again.stderr
+
+
+def test_a_first_variant_that_fails_its_gate_is_taken_back_to_none(
+    tmp_path: Path, headquarters: Headquarters, join: Callable[..., Agent]
+) -> None:
+    """There is nothing to go back to: the real agent withdraws it and applications find none."""
+    bad = Build(save_collapsed(tmp_path / "bad.onnx"), p50_seconds=1e-4, own_golden=True)
+    write_toy_portfolio(tmp_path / "portfolio", {"bad": bad})
+    agent = join("box")
+    headquarters.push(tmp_path / "portfolio")
+    rollout = headquarters.finished(headquarters.start_rollout(model=MODEL, variant="bad"))
+    assert rollout["state"] == "failed", rollout
+    wait_for(lambda: agent.pointer(MODEL) is None, "the pointer to go")
+    wait_for(
+        lambda: headquarters.model("box", MODEL).get("phase") == "rolled_back", "the device's word"
+    )
+    assert headquarters.model("box", MODEL)["failure"]["reason"] == "withdrawn"

@@ -8,6 +8,7 @@ after a pause. Contents are not judged here: `verify` does that.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import shutil
@@ -24,6 +25,7 @@ from fitment_contract.phase import FailureReason
 
 _MAX_PAUSE_SECONDS: Final = 30.0
 
+_WRONG_BYTES: Final = (FailureReason.OVERSIZED, FailureReason.TRUNCATED)
 _TOKEN = re.compile(r"[!-~]{1,4096}")
 
 Tell = Callable[[str, int, int, int], None]
@@ -102,6 +104,8 @@ class _Transfer:
                 except GivenUp as error:
                     given_up.append(error)
                     urls.remove(url)
+                    if error.reason in _WRONG_BYTES:  # the next URL must not go on after them
+                        self._forget(artifact)
                 except PassingTrouble as error:
                     trouble = error
         if urls:
@@ -117,6 +121,8 @@ class _Transfer:
                 file.truncate(0)
                 self._present -= held
             held = self._receive(artifact, body.chunks(), file, body.offset)
+            file.flush()
+            os.fsync(file.fileno())  # "fetched" is journalled next, and must be true after a cut
         if held > artifact.size_bytes:
             path.unlink()
             self._present -= artifact.size_bytes
@@ -126,6 +132,11 @@ class _Transfer:
             if not body.ends_clearly:
                 raise PassingTrouble(f"the connection ended at {short}")
             raise GivenUp(FailureReason.TRUNCATED, f"{short}, and the server has no more")
+
+    def _forget(self, artifact: Artifact) -> None:
+        """Drop what a URL gave that is given up for its content."""
+        self._present -= self._held(artifact)
+        (self._partial / artifact.digest).unlink(missing_ok=True)
 
     def _receive(
         self, artifact: Artifact, chunks: Iterator[bytes], file: BinaryIO, held: int
@@ -185,7 +196,7 @@ def _summary(artifact: Artifact, given_up: list[GivenUp]) -> tuple[FailureReason
     if not given_up:
         return FailureReason.NOT_FOUND, f"{name}: no URL is named for it"
     for error in given_up:
-        if error.reason in (FailureReason.OVERSIZED, FailureReason.TRUNCATED):
+        if error.reason in _WRONG_BYTES:
             return error.reason, f"{name}: {error}"
     others = [error for error in given_up if error.reason is not FailureReason.NOT_FOUND]
     worst = (others or given_up)[0]

@@ -99,10 +99,16 @@ def _check_tensor(data: mmap.mmap, start: int, end: int) -> None:
         )
 
 
+_LARGEST_KEY: Final = 2**32 - 1
+"""Protobuf keys are 32 bits wide; field numbers begin at 1."""
+
+
 def _fields(data: mmap.mmap, start: int, end: int) -> Iterator[_Field]:
     position = start
     while position < end:
         key, position = _varint(data, position, end)
+        if not 8 <= key <= _LARGEST_KEY:  # a parser that drops high bits would read another field
+            raise LoadFailure("not an ONNX file: it holds an impossible protobuf field number")
         wire_type = key & 7
         value = 0
         if wire_type == _VARINT:

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from fitment_controller.broker.probe import is_loopback
+from fitment_controller.errors import ControllerError
 from fitment_controller.views.envelope import problem
 
 API_TOKEN_FILE = "api-token"  # noqa: S105 - a file name
@@ -44,16 +45,30 @@ class Tokens:
 
 
 def load_or_create_token(path: Path) -> str:
-    """The token in `path`, which only its owner can read; made when missing."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        path.chmod(0o600)
-        return path.read_text().strip()
-    token = secrets.token_urlsafe(32)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(token + "\n")
+    """The token in `path`, which only its owner can read; made when missing, whole or not at all.
+
+    Raises:
+        TokenFileError: the file holds no token.
+    """
+    if not path.exists():
+        scratch = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_urlsafe(32) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(path)
+    path.chmod(0o600)
+    token = path.read_text().strip()
+    if not token:
+        raise TokenFileError(f"{path} is empty", "remove it; a new token is made at the next start")
     return token
+
+
+class TokenFileError(ControllerError):
+    """A token file without a token, which would let everybody in."""
+
+    kind = "token_file"
 
 
 class TokenGate:
@@ -131,4 +146,4 @@ def _bearer(headers: Headers) -> str:
 def _is_one_of(given: str, accepted: Collection[str]) -> bool:
     """Compares with all of them, each in constant time."""
     matches = [hmac.compare_digest(given.encode(), token.encode()) for token in accepted]
-    return any(matches)
+    return bool(given) and any(matches)

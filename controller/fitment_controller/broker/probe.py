@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import socket
 import struct
 
@@ -61,8 +62,15 @@ def bracketed(host: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether `host` can be reached from this machine only."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """Whether `host` can be reached from this machine only.
+
+    A name other than `localhost` never counts, whatever it looks like: anybody may own
+    `127.0.0.1.example.org` and point it anywhere.
+    """
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _listening_socket(host: str) -> socket.socket:

@@ -67,9 +67,15 @@ class EvidenceIndex:
 
 
 def index_evidence(
-    evidence: Iterable[Evidence], failures: Iterable[KnownFailure] = ()
+    evidence: Iterable[Evidence],
+    failures: Iterable[KnownFailure] = (),
+    evaluation: str | None = None,
 ) -> EvidenceIndex:
-    """Aggregate reports into what selection asks for."""
+    """Aggregate reports into what selection asks for.
+
+    `evaluation` is the digest of the split that the portfolio in question is scored on: a file may
+    come again in a later version with other data, and scores on different data do not compare.
+    """
     newest: dict[tuple[str, str, str], Evidence] = {}
     for item in evidence:
         if not usable(item.report):
@@ -86,8 +92,10 @@ def index_evidence(
         class_key = (report.digest, item.device_class, report.simulated)
         classes.setdefault(class_key, []).append(report)
     return EvidenceIndex(
-        by_fingerprint={key: _aggregate(reports) for key, reports in fingerprints.items()},
-        by_class={key: _aggregate(reports) for key, reports in classes.items()},
+        by_fingerprint={
+            key: _aggregate(reports, evaluation) for key, reports in fingerprints.items()
+        },
+        by_class={key: _aggregate(reports, evaluation) for key, reports in classes.items()},
         failures={(failure.digest, failure.fingerprint): failure for failure in failures},
     )
 
@@ -114,8 +122,12 @@ def _order(item: Evidence) -> tuple[float, str]:
     return item.received_at.timestamp(), item.report.id
 
 
-def _aggregate(reports: list[BenchmarkReport]) -> Measured:
-    scores = [score for report in reports if (score := report.score()) is not None]
+def _aggregate(reports: list[BenchmarkReport], evaluation: str | None) -> Measured:
+    scores = [
+        score
+        for report in reports
+        if (score := report.score()) is not None and score.data_digest == evaluation
+    ]
     slices = [value for score in scores if (value := worst_slice_value(score)) is not None]
     return Measured(
         latency_p50_seconds=median(report.latency.p50_seconds for report in reports),

@@ -52,6 +52,7 @@ ROLLOUT: Final[dict[tuple[RolloutState, RolloutEvent], RolloutState]] = {
     (RolloutState.PAUSED, RolloutEvent.RESUME): RolloutState.RUNNING,
     (RolloutState.PAUSED, RolloutEvent.ABORT): RolloutState.ABORTING,
     (RolloutState.PAUSED, RolloutEvent.FAIL): RolloutState.FAILED,
+    (RolloutState.ABORTING, RolloutEvent.ABORT): RolloutState.ABORTING,
     (RolloutState.ABORTING, RolloutEvent.SETTLE): RolloutState.ABORTED,
 }
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from fitment_contract.base import Bytes, Count, DeviceId, Name, Ratio, Record, Seconds
 from fitment_controller.domain.devices import DeviceFilter, VariantRef
+
+MAX_DEADLINE_SECONDS: Final = 90 * 86_400.0
+"""A quarter of a year: whoever is away for longer joins a later rollout."""
 
 
 class RolloutPolicy(Record):
@@ -28,7 +31,7 @@ class RolloutPolicy(Record):
     canary_count: Annotated[int, Field(ge=1)] = 1
     wave_ratio: Annotated[float, Field(gt=0, le=1)] = 0.5
     max_in_flight: Annotated[int, Field(ge=1)] = 100
-    deadline_seconds: Annotated[float, Field(gt=0)] = 1800.0
+    deadline_seconds: Annotated[float, Field(gt=0, le=MAX_DEADLINE_SECONDS)] = 1800.0
     min_success_ratio: Ratio = 0.9
     max_accuracy_loss: Annotated[float, Field(ge=0)] = 0.02
     max_p95_ratio: Annotated[float, Field(gt=0)] = 1.5

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from fitment_contract.errors import ContractError
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.decisions.desired import Delivery, assign, message, withdraw
 from fitment_controller.decisions.members import Observation
@@ -14,6 +16,8 @@ from fitment_controller.domain import Assigned, DesiredState, ReportedModel, Rol
 from fitment_controller.profiles import Profiles
 from fitment_controller.service.ports import Publisher
 from fitment_controller.store import Rows, Store
+
+_log = logging.getLogger(__name__)
 
 BATCH = 500
 """Desired states read, published and noted at a time."""
@@ -52,7 +56,12 @@ def hand_over(
             portfolios = _portfolios(rows, states)
         taken: list[tuple[str, int]] = []
         for state in states:
-            if not publisher.publish(message(state, portfolios, delivery, clock())):
+            try:
+                sent = publisher.publish(message(state, portfolios, delivery, clock()))
+            except ContractError as error:  # no retry can mend it; the others must not wait
+                _log.error("desired state %d of %s: %s", state.generation, state.device, error)
+                sent = True
+            if not sent:
                 break
             taken.append((state.device, state.generation))
         if taken:

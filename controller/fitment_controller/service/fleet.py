@@ -110,9 +110,18 @@ class FleetService(FleetQuestions):
         with self._lock:
             with self._store.begin() as rows:
                 self._expire(rows)
-                for rollout in rows.rollouts.unfinished():
-                    self._advance(rows, rollout)
+                unfinished = rows.rollouts.unfinished()
+            for rollout in unfinished:
+                self._advance_apart(rollout)
             hand_over(self._store, self._publisher, self._delivery, self._clock)
+
+    def _advance_apart(self, rollout: Rollout) -> None:
+        """One rollout in a transaction of its own: a fault in it must not hold the others up."""
+        try:
+            with self._store.begin() as rows:
+                self._advance(rows, rollout)
+        except Exception:  # noqa: BLE001 - the fleet goes on; the log says what is wrong
+            _log.exception("rollout %s cannot go on", rollout.id)
 
     def broker_connected(self) -> None:
         """Hand every desired state over again: the broker may have lost everything."""

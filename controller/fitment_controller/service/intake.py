@@ -19,7 +19,6 @@ from fitment_contract.messages import (
     Death,
     Event,
     EventLevel,
-    ModelState,
     Reported,
     UpMessage,
     Vitals,
@@ -31,9 +30,6 @@ from fitment_controller.profiles import Profiles
 from fitment_controller.service.ports import FleetObserver, ServiceSettings
 from fitment_controller.service.reports import ReportBook
 from fitment_controller.store import Rows
-
-LARGEST_COUNTER = 2**53
-"""No honest device counts further, and databases end at 2**63."""
 
 
 class Intake:
@@ -84,10 +80,6 @@ class Intake:
 
     def _apply(self, message: UpMessage) -> str | None:
         """Apply one message; the reason when it is dropped."""
-        if max(message.session, message.sequence) > LARGEST_COUNTER:
-            return "out_of_range"
-        if isinstance(message, (Birth, Reported)) and message.generation > LARGEST_COUNTER:
-            return "out_of_range"
         device = self._devices.get(message.device)
         if isinstance(message, Birth):
             return self._birth(message, device)
@@ -122,7 +114,7 @@ class Intake:
                 self.ask.add(device.id)
         self._put(device.model_copy(update=changes))
         if isinstance(message, Reported):
-            self._reported(device.id, message.generation, message.models)
+            self._reported(device.id, message)
         elif isinstance(message, Event):
             self._note(message.name, message.detail, message.level, device.id)
 
@@ -155,7 +147,7 @@ class Intake:
         self._put(device)
         self._born[device.id] = message
         self._tell_birth(device, known)
-        self._reported(device.id, message.generation, message.models)
+        self._reported(device.id, message)
         return None
 
     def _tell_birth(self, device: Device, known: Device | None) -> None:
@@ -185,12 +177,13 @@ class Intake:
             self._note("device-offline", message.reason, device=device.id)
         return None
 
-    def _reported(self, id: str, generation: int, models: tuple[ModelState, ...]) -> None:
+    def _reported(self, id: str, message: Birth | Reported) -> None:
         device = self._devices[id]
-        digest = state_digest(generation, models)
-        self._put(device.model_copy(update={"generation": generation, "state_digest": digest}))
-        self._book.take(device, models)
-        for state in models:
+        digest = message.state_digest or state_digest(message.generation, message.models)
+        changes = {"generation": message.generation, "state_digest": digest}
+        self._put(device.model_copy(update=changes))
+        self._book.take(device, message.models)
+        for state in message.models:
             if state.benchmark is not None:
                 self._measured(state.benchmark, device)
 

@@ -56,12 +56,15 @@ def gather(
     ids = [device.id for device in chosen]
     digests = [entry.variant.digest for entry in version.portfolio.listed() if entry.variant]
     evidence = rows.evidence.of_digests(digests)
+    evaluation = version.portfolio.evaluation
     return PlanInput(
         request=request,
         portfolio=version.portfolio,
         objective=profiles.objective(request.objective or default_objective),
         profiles=profiles,
-        evidence=index_evidence(evidence, rows.evidence.failures_of(digests)),
+        evidence=index_evidence(
+            evidence, rows.evidence.failures_of(digests), evaluation.digest if evaluation else None
+        ),
         devices=chosen,
         current=current_variants(rows, request.model, ids),
         busy=rows.rollouts.busy(request.model, ids),
@@ -120,6 +123,8 @@ def _current(
     desired: DesiredState, reported: ReportedModel | None, model: str
 ) -> VariantRef | None:
     assigned = desired.assignment(model)
+    if model in desired.withdrawn and _unanswered(desired, reported):
+        return None  # it is on its way to something else, or to nothing: the answer will say
     if reported is not None and _settled(reported.state, assigned.generation if assigned else 0):
         active = reported.state.active
         if active is None:
@@ -128,6 +133,10 @@ def _current(
             model_version=active.model_version, variant=active.variant, digest=active.digest
         )
     return assigned.ref if assigned else None
+
+
+def _unanswered(desired: DesiredState, reported: ReportedModel | None) -> bool:
+    return reported is None or reported.state.generation < desired.generation
 
 
 def _settled(state: ModelState, generation: int) -> bool:
