@@ -29,6 +29,7 @@ from fitment_contract.messages import (
     Death,
     Event,
     EventLevel,
+    ModelState,
     Reported,
     UpMessage,
     Vitals,
@@ -228,13 +229,36 @@ class Reporter:
 
     def _publish(self, message: UpMessage) -> int | None:
         try:
-            payload = encode(message)
+            payload = encode_to_fit(message)
         except OversizedMessageError as error:
             _log.error("not sent: %s", error)
             return None
         channel = channel_of(message)
         assert isinstance(channel, UpChannel)
         return self._link.publish(self._topics.up(self._device, channel), payload)
+
+
+def encode_to_fit(message: UpMessage) -> bytes:
+    """The payload; a state too large to send goes without its slices rather than not at all.
+
+    Raises:
+        OversizedMessageError: it is too large all the same.
+    """
+    try:
+        return encode(message)
+    except OversizedMessageError:
+        if not isinstance(message, Birth | Reported):
+            raise
+    lean = tuple(_without_slices(model) for model in message.models)
+    return encode(message.model_copy(update={"models": lean}))
+
+
+def _without_slices(model: ModelState) -> ModelState:
+    if model.benchmark is None:
+        return model
+    scores = tuple(one.model_copy(update={"slices": {}}) for one in model.benchmark.scores)
+    benchmark = model.benchmark.model_copy(update={"scores": scores})
+    return model.model_copy(update={"benchmark": benchmark})
 
 
 def _in_steps(value: float | None, step: float) -> float | None:

@@ -21,6 +21,7 @@ __all__ = ["agreement", "predict", "score"]
 MIN_SLICE_COUNT: Final = 5
 """A slice with fewer samples is shown and never called the worst: chance decides its value."""
 
+_SLICE_NAME_LENGTH: Final = 64  # of characters: a name is a label, and travels with every report
 MAX_SLICES: Final = 100
 """Slices kept in a score, the worst ones; a report has to fit into a message."""
 
@@ -101,7 +102,7 @@ def _unbatched(value: Array) -> Array:
 
 
 def _slices(values: Array, names: Array | None, higher_is_better: bool) -> dict[str, SliceScore]:
-    """Per slice its score, the worst first."""
+    """Per slice its score: the worst of those that count first, then those with few samples."""
     import numpy as np
 
     if names is None:
@@ -109,11 +110,13 @@ def _slices(values: Array, names: Array | None, higher_is_better: bool) -> dict[
     scores = {}
     for name in np.unique(names):
         chosen = values[names == name]
-        scores[str(name)] = SliceScore(
+        scores[str(name)[:_SLICE_NAME_LENGTH]] = SliceScore(
             value=float(chosen.mean()), count=len(chosen), standard_error=standard_error(chosen)
         )
+    sign = 1 if higher_is_better else -1
     ranked = sorted(
-        scores.items(), key=lambda item: item[1].value if higher_is_better else -item[1].value
+        scores.items(),
+        key=lambda item: (item[1].count < MIN_SLICE_COUNT, sign * item[1].value),
     )
     return dict(ranked[:MAX_SLICES])
 

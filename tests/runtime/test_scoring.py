@@ -134,3 +134,11 @@ def test_agreement_needs_comparable_finite_outputs() -> None:
         agreement([ones[:0]], [ones[:0]], classification=True)
     with pytest.raises(InferenceFailure, match="NaN"):
         agreement([ones * np.nan], [ones], classification=True)
+
+
+def test_many_tiny_slices_do_not_hide_a_large_bad_one() -> None:
+    names = [*(f"tiny{number:03}" for number in range(150)), *["large"] * 20]
+    decisions = [0] * 150 + [1] * 5 + [0] * 15  # the tiny ones all wrong, the large one mostly
+    found = score([right(decisions)], zeros(170, names), TOP1)
+    assert found.worst_slice == "large"
+    assert len(found.slices) == MAX_SLICES
