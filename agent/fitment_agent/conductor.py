@@ -167,7 +167,6 @@ class Conductor:
             self._bench.try_out(deployment.assignment, self._facts.facts())
 
     def _weigh(self, model: str) -> None:
-        self._ready.pop(model, None)  # first: whatever goes wrong here, the others get their turn
         deployment = self._state.deployments[model]
         if deployment.phase in (Phase.OFFERED, Phase.WAITING):
             hold = hold_back(
@@ -177,6 +176,7 @@ class Conductor:
                 self._clock(),
             )
             self._apply(model, Weighed(hold))
+        self._ready.pop(model, None)  # last: a phase that could not be persisted is tried again
 
     def _move_on(self, ticket: Ticket, event: FinalEvent) -> None:
         model = ticket.model

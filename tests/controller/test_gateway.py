@@ -88,7 +88,7 @@ def test_desired_state_is_retained_and_commands_are_not(
     assert gateway.publish(desired("pi-1", 2))
     with MqttPeer(endpoint, "pi-1") as device:
         device.subscribe(TOPICS.all_down(), qos=0)
-        wait_for(lambda: generations(device)[-1:] == [2], "desired state")
+        wait_for(lambda: 2 in generations(device), "desired state")
         assert {topic for topic, _, _ in device.received} == {DESIRED}
     assert gateway.published() == {"cmd": 1, "desired": 2}
 
