@@ -3,8 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TRAIN_STAMP := $(VENV)/.installed-train
+# The version that the learning techniques are tested with.
+TORCH ?= torch==2.13.0
 
-.PHONY: demo test check bench format test-all-pythons clean
+.PHONY: demo test test-train check bench format test-all-pythons clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Fitment needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -19,6 +22,14 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+# What needs PyTorch: techniques that learn. `make test` skips it and says so.
+test-train: $(TRAIN_STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m train
+
+$(TRAIN_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet '$(TORCH)'
+	@touch $@
 
 # Lint, types, architecture.
 check: $(STAMP)
