@@ -15,6 +15,7 @@ from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
 from fitment_compress.techniques.int8_static import Int8Static
 from fitment_compress.techniques.magnitude_prune import MagnitudePrune
+from fitment_compress.techniques.recover import Recover
 
 ENTRY_POINT_GROUP: Final = "fitment.techniques"
 """Each entry point names a subclass of `Technique` that takes no constructor arguments."""
@@ -26,6 +27,7 @@ BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     Int8Dynamic,
     Int4Weights,
     MagnitudePrune,
+    Recover,
 )
 
 
