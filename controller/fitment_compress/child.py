@@ -8,6 +8,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from types import TracebackType
@@ -16,17 +17,26 @@ from typing import IO, Final
 import psutil
 
 from fitment_compress.errors import BY_NAME, CandidateError, WorkerError
-from fitment_compress.jobs import Answer, AnswerT, Job
+from fitment_compress.jobs import Answer, AnswerT, Job, Told
 
 POLL_SECONDS: Final = 0.1
+TOLD: Final = "~"
+"""How lines about work in progress begin; answers are JSON."""
+
 _TAIL_BYTES: Final = 400
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a child may take for one job."""
+    """What a child may take for one job.
+
+    Attributes:
+        wall_seconds: for a job that does not learn.
+        learning_seconds: for one that does.
+    """
 
     wall_seconds: float = 600.0
+    learning_seconds: float = 4 * 3600.0
     memory_bytes: int = 4 * 1024**3
 
 
@@ -55,8 +65,19 @@ class Child:
         self._kill()
         self._stderr.close()
 
-    def ask(self, job: Job[AnswerT]) -> AnswerT:
+    def ask(
+        self,
+        job: Job[AnswerT],
+        *,
+        wall_seconds: float | None = None,
+        told: Callable[[Told], None] = lambda _: None,
+    ) -> AnswerT:
         """The answer to a job.
+
+        Args:
+            job: what to do.
+            wall_seconds: in place of the limit that holds for every job.
+            told: hears how far the child is.
 
         Raises:
             CompressError: what the child found wrong; the same class as in the child.
@@ -69,7 +90,11 @@ class Child:
             process.stdin.flush()
         except BrokenPipeError:
             raise self._died(process) from None
-        answer = Answer.model_validate_json(self._wait(process))
+        allowed = self._limits.wall_seconds if wall_seconds is None else wall_seconds
+        deadline = time.monotonic() + allowed
+        while (line := self._wait(process, deadline, allowed)).startswith(TOLD):
+            told(Told.model_validate_json(line[len(TOLD) :]))
+        answer = Answer.model_validate_json(line)
         if answer.result is None:
             raise BY_NAME.get(answer.error or "", CandidateError)(answer.problem, answer.fix)
         result: AnswerT = type(job).answer.model_validate_json(answer.result)  # type: ignore[assignment]  # `answer` is AnswerT's own class
@@ -91,23 +116,22 @@ class Child:
             ).start()
         return self._process
 
-    def _wait(self, process: subprocess.Popen[str]) -> str:
-        deadline = time.monotonic() + self._limits.wall_seconds
+    def _wait(self, process: subprocess.Popen[str], deadline: float, allowed: float) -> str:
         while True:
             try:
                 line = self._lines.get(timeout=POLL_SECONDS)
             except Empty:
-                self._enforce(process, deadline)
+                self._enforce(process, deadline, allowed)
                 continue
             if line is None:
                 raise self._died(process)
             return line
 
-    def _enforce(self, process: subprocess.Popen[str], deadline: float) -> None:
+    def _enforce(self, process: subprocess.Popen[str], deadline: float, allowed: float) -> None:
         limit = self._limits
         if time.monotonic() > deadline:
             self._kill()
-            raise WorkerError(f"It took longer than {limit.wall_seconds:.0f} s and was stopped.")
+            raise WorkerError(f"It took longer than {allowed:.0f} s and was stopped.")
         try:
             resident = psutil.Process(process.pid).memory_info().rss
         except psutil.NoSuchProcess:

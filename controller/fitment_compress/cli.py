@@ -37,6 +37,10 @@ def compress_command(
         Path | None,
         typer.Option(help="Calibration samples; without them --data is divided."),
     ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="Samples to learn from, labelled or not; adds recipes that train."),
+    ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The portfolio folder. [default: NAME.portfolio]")
     ] = None,
@@ -57,8 +61,22 @@ def compress_command(
         typer.Option(help="NAME or NAME:option=value, for example topk:k=3."),
     ] = None,
     jobs: Annotated[
-        int, typer.Option(min=1, help="Candidates scored at a time; timing is never parallel.")
+        int, typer.Option(min=1, help="Candidates made at a time; timing is never parallel.")
     ] = 1,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="What the run may take, for example 20m; recipes beyond it are left out."
+        ),
+    ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep intermediate files here, for this run to go on when it was interrupted and "
+            "for later ones. [default: beside --out, until the run is complete]"
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="Measure latency more briefly.")] = False,
     output: Annotated[
         OutputFormat, typer.Option("--output", "-o", help="Print a table or portfolio.json.")
@@ -79,11 +97,15 @@ def compress_command(
                 name=chosen,
                 model_version=model_version,
                 calibration=calibration,
+                training=train,
                 recipes=recipes,
                 only=tuple(only or ()),
                 metric=None if metric is None else parse_metric(metric),
                 jobs=jobs,
                 effort=QUICK if quick else FULL,
+                seed=seed,
+                budget_seconds=None if budget is None else parse_duration(budget),
+                work=work,
             ),
             progress,
         )
@@ -91,6 +113,10 @@ def compress_command(
         progress.end()
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        progress.end()
+        typer.echo("interrupted: the same command goes on where this one stopped", err=True)
+        raise typer.Exit(130) from None
     progress.end()
     if output is OutputFormat.JSON:
         typer.echo(portfolio.model_dump_json(indent=2))
@@ -98,6 +124,18 @@ def compress_command(
     from fitment_compress.report import print_portfolio
 
     print_portfolio(portfolio, sys.stdout)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds in `90s`, `20m` or `1.5h`; a plain number is seconds.
+
+    Raises:
+        typer.BadParameter: it is something else.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", text.strip())
+    if match is None or not float(match[1]):
+        raise typer.BadParameter(f"{text!r} is no duration: write 90s, 20m or 1.5h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def default_name(model: Path) -> str:

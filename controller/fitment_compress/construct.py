@@ -1,16 +1,21 @@
-"""Makes one candidate's files in a child process: the model and its golden outputs."""
+"""Makes one stage's files in a child process: the model and its golden outputs."""
 
 from __future__ import annotations
 
 import tempfile
+import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.errors import CandidateError
+from fitment_compress.formats import ONNX, RUNTIMES
+from fitment_compress.graph import count_parameters
 from fitment_compress.jobs import BuildJob, Built
+from fitment_compress.macs import count_macs
 from fitment_compress.pipeline import Candidate, build
-from fitment_compress.techniques.base import Context
-from fitment_compress.workspace import Workspace
+from fitment_compress.techniques import known_techniques
+from fitment_compress.techniques.base import Context, Findings, Tell, silent
+from fitment_compress.workspace import StageFiles, Workspace
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex
 from fitment_contract.variant import Golden
@@ -37,27 +42,27 @@ _INTEGER_TOLERANCE: Final = 0.5
 _FLOAT_TOLERANCES: Final = {"fp32": 1e-3, "fp64": 1e-3, "fp16": 1e-2, "bf16": 1e-1}
 
 
-def construct(job: BuildJob) -> Built:
-    """Build a candidate, load it, and keep what it gives for a few samples.
+def construct(job: BuildJob, tell: Tell = silent) -> Built:
+    """Apply the steps to the parent, load the result, and keep what it gives for a few samples.
 
     Raises:
-        TechniqueError: the recipe cannot be applied to this model.
+        TechniqueError: a step cannot be applied to this model.
         CandidateError: the file was built and does not load or run.
     """
-    import onnx
-
     workspace = Workspace(Path(job.workspace))
-    files = workspace.candidate(job.name)
-    model = onnx.load(workspace.clean)
-    session = find_runtime("onnxruntime").load(workspace.clean)
-    calibration = load_dataset(workspace.calibration, session.inputs)
+    files = workspace.stage(job.key)
+    findings = Findings()
     with tempfile.TemporaryDirectory(dir=workspace.root) as scratch:
-        feeds = [calibration.feeds(index) for index in range(len(calibration))]
-        candidate = build(model, job.steps, Context(feeds, Path(scratch)))
-    onnx.save(candidate.model, files.model)
-    loaded = _prove(job, workspace)
-    content = files.model.read_bytes()
+        context = _context(job, workspace, Path(scratch), findings, tell)
+        began = time.monotonic()
+        candidate = build(_parent(job, workspace), job.steps, context)
+        seconds = time.monotonic() - began
+    content = _content(candidate)
+    path = files.model(candidate.format)
+    path.write_bytes(content)
+    loaded = _prove(path, RUNTIMES[candidate.format], workspace, files)
     return Built(
+        format=candidate.format,
         precision=candidate.precision,
         traits=candidate.traits,
         opset=candidate.opset,
@@ -68,7 +73,54 @@ def construct(job: BuildJob) -> Built:
         ),
         inputs=loaded.inputs,
         outputs=loaded.outputs,
+        seconds=seconds,
+        sensitivity=tuple(findings.sensitivity),
+        notes=tuple(findings.notes),
+        **_counts(candidate),
     )
+
+
+def _context(
+    job: BuildJob, workspace: Workspace, scratch: Path, findings: Findings, tell: Tell
+) -> Context:
+    inputs = find_runtime("onnxruntime").load(workspace.clean).inputs
+    calibration = load_dataset(workspace.calibration, inputs)
+    learns = any(known_techniques()[step.technique].learns for step in job.steps)
+    return Context(
+        calibration=[calibration.feeds(index) for index in range(len(calibration))],
+        scratch=scratch,
+        source=workspace.clean,
+        training=load_dataset(workspace.training, inputs) if learns else None,
+        seed=job.seed,
+        tell=tell,
+        findings=findings,
+    )
+
+
+def _parent(job: BuildJob, workspace: Workspace) -> Any:
+    """The model to start from, in the format that techniques take."""
+    import onnx
+
+    if job.parent is None:
+        return onnx.load(workspace.clean)
+    path = workspace.stage(job.parent.key).model(job.parent.format)
+    return onnx.load(path) if job.parent.format == ONNX else path.read_bytes()
+
+
+def _content(candidate: Candidate) -> bytes:
+    model = candidate.model
+    content: bytes = model if isinstance(model, bytes) else model.SerializeToString()
+    return content
+
+
+def _counts(candidate: Candidate) -> dict[str, int | None]:
+    """What can be read off the graph; other formats keep no such account."""
+    if candidate.format != ONNX:
+        return {}
+    return {
+        "parameters": count_parameters(candidate.model),
+        "macs": count_macs(candidate.model),
+    }
 
 
 def compressed_size(content: bytes) -> int:
@@ -88,7 +140,7 @@ def golden_tolerance(candidate: Candidate) -> float:
     half the largest magnitude lets honest integer kernels pass and catches wrong files; what lies
     between is for the benchmark, which scores.
     """
-    if is_integer(candidate.model):
+    if candidate.format == ONNX and is_integer(candidate.model):
         return _INTEGER_TOLERANCE
     return _FLOAT_TOLERANCES.get(candidate.precision, _INTEGER_TOLERANCE)
 
@@ -98,10 +150,9 @@ def is_integer(model: ModelProto) -> bool:
     return any(node.op_type in _INTEGER_OPERATORS for node in model.graph.node)
 
 
-def _prove(job: BuildJob, workspace: Workspace) -> Session:
-    files = workspace.candidate(job.name)
+def _prove(path: Path, runtime: str, workspace: Workspace, files: StageFiles) -> Session:
     try:
-        session = find_runtime("onnxruntime").load(files.model)
+        session = find_runtime(runtime).load(path)
         evaluation = load_dataset(workspace.evaluation, session.inputs)
         step = max(1, len(evaluation) // GOLDEN_SAMPLES)  # sorted files: not all of one class
         golden = evaluation.subset(range(0, len(evaluation), step))

@@ -1,4 +1,4 @@
-"""Divides the samples that were handed in: some to calibrate with, others to score on."""
+"""Divides the samples that were handed in: to calibrate, to learn from, and others to score on."""
 
 from __future__ import annotations
 
@@ -49,12 +49,8 @@ def divide(dataset: Dataset) -> tuple[Dataset, Dataset]:
 
     total = len(dataset)
     wanted = min(CALIBRATION_LIMIT, max(1, round(CALIBRATION_SHARE * total)))
-    order = np.random.default_rng(SEED).permutation(total)
-    if dataset.label is not None and dataset.label.ndim == 1:
-        order = order[np.argsort(dataset.label[order], kind="stable")]
-    spread = (np.arange(wanted) * total) // wanted
     chosen = np.zeros(total, dtype=bool)
-    chosen[order[spread]] = True
+    chosen[_spread(dataset, wanted)] = True
     evaluation = dataset.subset(np.flatnonzero(~chosen).tolist())
     scored = set(sample_digests(evaluation))
     digests = sample_digests(dataset)
@@ -69,17 +65,39 @@ def divide(dataset: Dataset) -> tuple[Dataset, Dataset]:
     return dataset.subset(calibrating), evaluation
 
 
-def refuse_overlap(calibration: Dataset, evaluation: Dataset) -> None:
-    """Scores on samples that a model was calibrated with would flatter it.
+def some_of(dataset: Dataset) -> Dataset:
+    """As many samples as calibrate well, chosen as `divide` chooses them."""
+    return dataset.subset(_spread(dataset, min(CALIBRATION_LIMIT, len(dataset))))
+
+
+def _spread(dataset: Dataset, wanted: int) -> list[int]:
+    """Positions of `wanted` samples, with the same shares of labels as all of them."""
+    import numpy as np
+
+    total = len(dataset)
+    order = np.random.default_rng(SEED).permutation(total)
+    if dataset.label is not None and dataset.label.ndim == 1:
+        order = order[np.argsort(dataset.label[order], kind="stable")]
+    positions: list[int] = order[(np.arange(wanted) * total) // wanted].tolist()
+    return positions
+
+
+def refuse_overlap(seen: Dataset, evaluation: Dataset, purpose: str) -> None:
+    """Scores on samples that a model was made with would flatter it.
+
+    Args:
+        seen: the samples that it was made with.
+        evaluation: the samples to score on.
+        purpose: of `seen`: `calibration` or `training`.
 
     Raises:
         SamplesError: some samples are in both.
     """
     scored = set(sample_digests(evaluation))
-    shared = sum(digest in scored for digest in sample_digests(calibration))
+    shared = sum(digest in scored for digest in sample_digests(seen))
     if shared:
         raise SamplesError(
-            f"{shared} of {len(calibration)} calibration samples are evaluation samples as well.",
+            f"{shared} of {len(seen)} {purpose} samples are evaluation samples as well.",
             "Remove them from one of the two files, or give --data alone: it is then divided.",
         )
 
@@ -96,12 +114,20 @@ def sample_digests(dataset: Dataset) -> list[str]:
     return digests
 
 
-def save_dataset(path: Path, dataset: Dataset) -> None:
-    """Write samples as `load_dataset` reads them; equal samples make equal files."""
+def save_dataset(path: Path, dataset: Dataset, *, packed: bool = True) -> None:
+    """Write samples as `load_dataset` reads them; equal samples make equal files.
+
+    Args:
+        path: of the npz.
+        dataset: what to write.
+        packed: compressed, as files that travel are; what only this machine reads is not worth
+            the time.
+    """
     import numpy as np
 
     arrays: dict[str, NDArray[Any]] = dict(dataset.inputs)
     for name, values in ((LABEL, dataset.label), (SLICE, dataset.slice)):
         if values is not None:
             arrays[name] = values
-    np.savez_compressed(path, **arrays)  # type: ignore[arg-type]  # its stub names a keyword
+    write = np.savez_compressed if packed else np.savez
+    write(path, **arrays)  # type: ignore[arg-type]  # their stubs name a keyword

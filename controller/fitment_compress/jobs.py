@@ -16,8 +16,20 @@ from fitment_contract.benchmark import (
     Latency,
     MetricSpec,
 )
-from fitment_contract.portfolio import DataSplit, SourceModel
+from fitment_contract.portfolio import DataSplit, LayerSensitivity, SourceModel
 from fitment_contract.variant import Golden, RecipeStep, TensorSpec, Variant
+
+
+class ModelFile(Record):
+    """A model in the workspace.
+
+    Attributes:
+        key: names the stage whose file it is; see `fitment_compress.lineage`.
+        format: `onnx` or `tflite`.
+    """
+
+    key: str
+    format: str = "onnx"
 
 
 class Prepared(Record):
@@ -37,19 +49,32 @@ class Prepared(Record):
 
 
 class Built(Record):
-    """A candidate's file and golden outputs exist; it was loaded and run once.
+    """A stage's file and golden outputs exist; it was loaded and run once.
 
-    The fields are those of `fitment_contract.variant.Variant`.
+    The fields are those of `fitment_contract.variant.Variant` and, from `parameters` on, those of
+    `fitment_contract.portfolio.StageResult`.
+
+    Attributes:
+        traits: of the steps of this job alone.
+        opset: of an ONNX file.
+        peak_activation_bytes: see `fitment_contract.portfolio.PortfolioEntry`.
     """
 
+    format: str
     precision: str
     traits: tuple[str, ...]
-    opset: Count
+    opset: Count | None
     artifact: Artifact
     compressed_bytes: Bytes
     golden: Golden
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    seconds: Seconds
+    parameters: Count | None = None
+    macs: Count | None = None
+    peak_activation_bytes: Bytes | None = None
+    sensitivity: tuple[LayerSensitivity, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Measured(Record):
@@ -61,7 +86,7 @@ class Measured(Record):
 
 
 class Timed(Record):
-    """Latencies that may be compared: measured in turns by one process."""
+    """Latencies that may be compared, by key: measured in turns by one process."""
 
     latencies: dict[str, Latency]
 
@@ -84,28 +109,40 @@ class PrepareJob(Job[Prepared]):
     model: str
     data: str
     calibration: str | None = None
+    training: str | None = None
     metric: MetricSpec | None = None
 
 
 class BuildJob(Job[Built]):
-    """Make a candidate and its golden outputs."""
+    """Make a stage's file and its golden outputs.
+
+    Attributes:
+        key: of the stage.
+        parent: the stage that the steps start from; None for the cleaned source.
+        seed: of every random choice.
+    """
 
     answer = Built
     kind: Literal["build"] = "build"
-    name: str
-    steps: tuple[RecipeStep, ...]
+    key: str
+    parent: ModelFile | None = None
+    steps: tuple[RecipeStep, ...] = ()
+    seed: int = 0
 
 
 class MeasureJob(Job[Measured]):
-    """Measure a candidate alone.
+    """Measure a stage alone.
 
     Attributes:
-        baseline: the candidate whose values per sample this one's are compared with; itself for
-            the baseline.
+        key: of the stage.
+        variant: what it would be rolled out as.
+        baseline: the stage whose values per sample this one's are compared with; itself for the
+            baseline.
     """
 
     answer = Measured
     kind: Literal["measure"] = "measure"
+    key: str
     variant: Variant
     baseline: str
     metric: MetricSpec
@@ -114,17 +151,17 @@ class MeasureJob(Job[Measured]):
 
 
 class TimeJob(Job[Timed]):
-    """Time all candidates in turns.
+    """Time all models in turns.
 
     Attributes:
-        rounds: turns that each candidate gets.
-        seconds: timed seconds per candidate, over all rounds.
+        rounds: turns that each model gets.
+        seconds: timed seconds per model, over all rounds.
         threads: intra-op threads.
     """
 
     answer = Timed
     kind: Literal["time"] = "time"
-    names: tuple[str, ...]
+    models: tuple[ModelFile, ...]
     rounds: Count
     seconds: Seconds
     threads: Count = 1
@@ -133,8 +170,20 @@ class TimeJob(Job[Timed]):
 AnyJob = Annotated[PrepareJob | BuildJob | MeasureJob | TimeJob, Field(discriminator="kind")]
 
 
+class Told(Record):
+    """One line from a child that is still at work.
+
+    Attributes:
+        share: how much is done, 0 to 1.
+        what: what it is doing.
+    """
+
+    share: float
+    what: str
+
+
 class Answer(Record):
-    """One line from a child: a result, or an error by the name of its class.
+    """The last line from a child about a job: a result, or an error by the name of its class.
 
     Attributes:
         result: the answer record as JSON text.

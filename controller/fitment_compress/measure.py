@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fitment_compress.errors import CandidateError
 from fitment_compress.host import host_facts
 from fitment_compress.jobs import Measured, MeasureJob
-from fitment_compress.workspace import CandidateFiles, Workspace
+from fitment_compress.workspace import StageFiles, Workspace
 from fitment_contract.benchmark import Agreement, Difference, Score
 from fitment_runtime.benchmark import BenchmarkRequest, run_benchmark
 from fitment_runtime.catalog import find_runtime
@@ -30,10 +30,10 @@ def measure(job: MeasureJob) -> Measured:
         CandidateError: the file does not load, run or give what it gave when it was built.
     """
     workspace = Workspace(Path(job.workspace))
-    files = workspace.candidate(job.variant.name)
+    files = workspace.stage(job.key)
     try:
         report = run_benchmark(_request(job, files))
-        session = find_runtime(job.variant.needs.runtime).load(files.model)
+        session = find_runtime(job.variant.needs.runtime).load(files.model(job.variant.format))
         evaluation = load_dataset(workspace.evaluation, session.inputs)
         outputs = predict(session, evaluation)
         agreed = agreement(outputs, _reference(workspace), job.classification)
@@ -65,9 +65,9 @@ def paired_difference(values: NDArray[Any], baseline: NDArray[Any]) -> Differenc
     )
 
 
-def _request(job: MeasureJob, files: CandidateFiles) -> BenchmarkRequest:
+def _request(job: MeasureJob, files: StageFiles) -> BenchmarkRequest:
     return BenchmarkRequest(
-        path=files.model,
+        path=files.model(job.variant.format),
         variant=job.variant,
         protocol=job.protocol,
         metric=job.metric,
@@ -85,8 +85,8 @@ def _labelled_score(
     assert evaluation.label is not None
     metric = find_metric(job.metric)
     values = metric.values(outputs, evaluation.label)
-    np.save(workspace.candidate(job.variant.name).values, values)
-    baseline = np.load(workspace.candidate(job.baseline).values)
+    np.save(workspace.stage(job.key).values, values)
+    baseline = np.load(workspace.stage(job.baseline).values)
     return score(outputs, evaluation, metric), paired_difference(values, baseline)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.errors import CompressError, TechniqueError
+from fitment_compress.formats import ONNX
 from fitment_compress.graph import (
     MAIN_DOMAINS,
     constants,
@@ -29,33 +30,38 @@ class Candidate:
     """A model as a recipe made it; nothing is known yet about whether it works.
 
     Attributes:
+        model: an `onnx.ModelProto`, or the bytes of a file in another format.
+        format: of `model`.
         precision: of most of its weights.
         traits: of all steps, in order, without repetition.
-        opset: the ai.onnx opset of the file.
+        opset: the ai.onnx opset of the file; None in other formats.
     """
 
-    model: ModelProto
+    model: Any
+    format: str
     precision: str
     traits: tuple[str, ...]
-    opset: int
+    opset: int | None
 
 
-def build(model: ModelProto, steps: Sequence[RecipeStep], context: Context) -> Candidate:
+def build(model: Any, steps: Sequence[RecipeStep], context: Context) -> Candidate:
     """Apply the steps in order.
 
     Args:
-        model: the cleaned source; changed.
-        steps: none makes the baseline.
-        context: calibration samples and a scratch folder for the techniques.
+        model: what to start from, in the format that the first step reads; changed.
+        steps: none leaves it as it is.
+        context: what the techniques may use.
 
     Raises:
         TechniqueError: a step's needs are not met, or its technique failed.
     """
     traits: dict[str, None] = {}
+    file_format, precision = ONNX, None
     for step in steps:
         technique = known_techniques()[step.technique]
         options = technique.options.model_validate(step.options)
-        _check(step.technique, technique.needs(options), model)
+        if technique.reads == ONNX:
+            _check(step.technique, technique.needs(options), model)
         try:
             model = technique.apply(model, options, context)
         except CompressError:
@@ -65,12 +71,16 @@ def build(model: ModelProto, steps: Sequence[RecipeStep], context: Context) -> C
                 f"{step.technique} failed on this model: {type(error).__name__}: {error}"
             ) from error
         traits.update(dict.fromkeys(technique.traits(options)))
-    strip_metadata(model)
+        file_format, precision = technique.writes, technique.precision(options)
+    if file_format == ONNX:
+        strip_metadata(model)
+        precision = dominant_precision(model)
     return Candidate(
         model=model,
-        precision=dominant_precision(model),
-        traits=tuple(traits) or (BASELINE_TRAIT,),
-        opset=opset(model),
+        format=file_format,
+        precision=precision or "fp32",
+        traits=tuple(traits),
+        opset=opset(model) if file_format == ONNX else None,
     )
 
 

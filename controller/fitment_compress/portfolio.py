@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from fitment_compress.errors import OutputError
-from fitment_compress.jobs import Measured, Prepared
 from fitment_compress.recipe import Recipe
+from fitment_compress.workshop import Stage, with_latency
+from fitment_contract.benchmark import Latency
 from fitment_contract.portfolio import (
     PORTFOLIO_FILE,
     EntryStatus,
     Portfolio,
     PortfolioEntry,
+    StageResult,
 )
 from fitment_contract.variant import Variant
 
@@ -27,24 +29,42 @@ PICTURE: Final = "pareto.svg"
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a recipe: a measured variant, or the reason why there is none."""
+    """What became of a recipe: the stages to a measured variant, or why there is none.
+
+    Attributes:
+        stages: the source, and what it was after each step; empty when the recipe failed.
+        latency_all_threads: of the last stage.
+    """
 
     recipe: Recipe
-    variant: Variant | None = None
-    measured: Measured | None = None
+    stages: tuple[Stage, ...] = ()
+    latency_all_threads: Latency | None = None
     failure: str | None = None
 
+    @classmethod
+    def made(cls, recipe: Recipe, stages: tuple[Stage, ...]) -> Outcome:
+        """The outcome of a recipe that worked."""
+        return cls(recipe, stages)
 
-def entries(outcomes: Sequence[Outcome], prepared: Prepared) -> tuple[PortfolioEntry, ...]:
+    def timed(self, single: Mapping[str, Latency], spread: Mapping[str, Latency]) -> Outcome:
+        """With latencies by stage: with one thread, and with as many as there are cores."""
+        stages = tuple(
+            with_latency(stage, single[stage.file.key]) if stage.file.key in single else stage
+            for stage in self.stages
+        )
+        last = spread.get(stages[-1].file.key) if stages else None
+        return replace(self, stages=stages, latency_all_threads=last)
+
+
+def entries(outcomes: Sequence[Outcome]) -> tuple[PortfolioEntry, ...]:
     """One entry per recipe, in the order of the recipes; the baseline is the first.
 
     An entry is on the Pareto front when no other is at least as good in score, median latency and
     compressed bytes and better in one of them. Small differences of scores may be chance: the
     standard error of the difference is kept with each entry.
     """
-    baseline = outcomes[0].variant
-    assert baseline is not None
-    listed = tuple(_entry(outcome, baseline, prepared) for outcome in outcomes)
+    baseline = outcomes[0].stages[-1].variant
+    listed = tuple(_entry(outcome, baseline) for outcome in outcomes)
     costs = {entry.name: _costs(entry) for entry in listed if entry.variant is not None}
     front = {
         name
@@ -71,26 +91,49 @@ def _costs(entry: PortfolioEntry) -> tuple[float, ...]:
     )
 
 
-def _entry(outcome: Outcome, baseline: Variant, prepared: Prepared) -> PortfolioEntry:
-    variant, measured = outcome.variant, outcome.measured
-    if variant is None or measured is None:
+def _entry(outcome: Outcome, baseline: Variant) -> PortfolioEntry:
+    recipe = outcome.recipe
+    if not outcome.stages:
         return PortfolioEntry(
-            name=outcome.recipe.name,
+            name=recipe.name,
             status=EntryStatus.FAILED,
-            recipe=outcome.recipe.steps,
+            recipe=recipe.steps,
             failure=outcome.failure,
         )
+    last = outcome.stages[-1]
+    variant = last.variant.model_copy(update={"name": recipe.name})
     return PortfolioEntry(
-        name=outcome.recipe.name,
+        name=recipe.name,
         status=EntryStatus.LISTED,
-        recipe=outcome.recipe.steps,
+        recipe=recipe.steps,
         variant=variant,
-        benchmark=measured.report,
-        agreement=measured.agreement,
-        difference=measured.difference,
-        parameters=prepared.source.parameters,
-        macs=prepared.source.macs,
+        benchmark=last.measured.report.model_copy(update={"variant": recipe.name}),
+        agreement=last.measured.agreement,
+        difference=last.measured.difference,
+        latency_all_threads=outcome.latency_all_threads,
+        parameters=last.built.parameters,
+        macs=last.built.macs,
+        peak_activation_bytes=last.built.peak_activation_bytes,
+        stages=tuple(_stage_result(stage) for stage in outcome.stages[1:]),
         transferred_ratio=variant.compressed_bytes / baseline.compressed_bytes,
+    )
+
+
+def _stage_result(stage: Stage) -> StageResult:
+    assert stage.step is not None
+    built, report = stage.built, stage.measured.report
+    return StageResult(
+        step=stage.step,
+        seconds=built.seconds,
+        size_bytes=built.artifact.size_bytes,
+        compressed_bytes=built.compressed_bytes,
+        parameters=built.parameters,
+        macs=built.macs,
+        score=report.score(),
+        difference=stage.measured.difference,
+        latency=report.latency,
+        sensitivity=built.sensitivity,
+        notes=built.notes,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.axes import refuse_unknown_ranks
 from fitment_compress.clean import Cleaned, clean
-from fitment_compress.data import divide, load_samples, refuse_overlap, save_dataset
+from fitment_compress.data import divide, load_samples, refuse_overlap, save_dataset, some_of
 from fitment_compress.errors import RequestError, SamplesError, SourceError
 from fitment_compress.graph import count_parameters, input_values, opset, tensor_spec
 from fitment_compress.jobs import Prepared, PrepareJob
@@ -47,40 +48,74 @@ def prepare(job: PrepareJob) -> Prepared:
     workspace = Workspace(Path(job.workspace))
     source = read_source(Path(job.model))
     refuse_unknown_ranks(source.model)
-    calibration, evaluation, origin = _samples(job, source)
+    samples = _samples(job, source)
+    evaluation = samples.evaluation
     probe = evaluation.subset(range(min(COMPARED_SAMPLES, len(evaluation))))
     facts = _facts(source)
     cleaned = clean(source.model, probe, lambda path: _outputs(path, probe), workspace.root)
     onnx.save(cleaned.model, workspace.clean)
-    save_dataset(workspace.calibration, calibration)
+    save_dataset(workspace.calibration, samples.calibration)
     save_dataset(workspace.evaluation, evaluation)
+    save_dataset(workspace.training, samples.training, packed=False)
     reference = _reference(source.path, evaluation, workspace)
     metric = _metric(job.metric, evaluation, reference)
     classification = _is_classification(job.metric or metric, reference)
     return Prepared(
         source=facts.model_copy(update={"macs": count_macs(cleaned.model)}),
-        data=DataSplit(
-            calibration_count=len(calibration),
-            evaluation_count=len(evaluation),
-            evaluation_share_labelled=0.0 if evaluation.label is None else 1.0,
-            source=origin,
-        ),
+        data=samples.described(),
         metric=metric,
         classification=classification,
         notes=_notes(cleaned, metric, classification),
     )
 
 
-def _samples(job: PrepareJob, source: Source) -> tuple[Dataset, Dataset, str]:
-    """Calibration samples, evaluation samples, and where they came from."""
+@dataclass(frozen=True)
+class _Samples:
+    """What calibrates, what is learnt from and what scores; the last shares nothing."""
+
+    calibration: Dataset
+    training: Dataset
+    evaluation: Dataset
+    origin: str
+
+    def described(self) -> DataSplit:
+        return DataSplit(
+            calibration_count=len(self.calibration),
+            training_count=len(self.training),
+            training_share_labelled=_share_labelled(self.training),
+            evaluation_count=len(self.evaluation),
+            evaluation_share_labelled=_share_labelled(self.evaluation),
+            source=self.origin,
+        )
+
+
+def _share_labelled(dataset: Dataset) -> float:
+    return 0.0 if dataset.label is None else 1.0
+
+
+def _samples(job: PrepareJob, source: Source) -> _Samples:
+    """The samples in the files that were named.
+
+    What is not named is taken from what is: calibration samples from those to learn from, or, with
+    no other file, from those to score on, which then lose them. Without samples to learn from, the
+    calibration samples serve.
+    """
     inputs = [tensor_spec(value) for value in input_values(source.model)]
-    dataset = load_samples(Path(job.data), inputs)
-    if job.calibration is None:
-        calibration, evaluation = divide(dataset)
-        return calibration, evaluation, f"{Path(job.data).name}, divided"
-    calibration = load_samples(Path(job.calibration), inputs)
-    refuse_overlap(calibration, dataset)
-    return calibration, dataset, f"{Path(job.data).name} and {Path(job.calibration).name}"
+    evaluation = load_samples(Path(job.data), inputs)
+    files = [Path(path).name for path in (job.data, job.calibration, job.training) if path]
+    training = None if job.training is None else load_samples(Path(job.training), inputs)
+    if training is not None:
+        refuse_overlap(training, evaluation, "training")
+    if job.calibration is not None:
+        calibration = load_samples(Path(job.calibration), inputs)
+        refuse_overlap(calibration, evaluation, "calibration")
+    elif training is not None:
+        calibration = some_of(training)
+    else:
+        calibration, evaluation = divide(evaluation)
+    origin = " and ".join(files) if len(files) > 1 else f"{files[0]}, divided"
+    learnt = calibration if training is None else training
+    return _Samples(calibration, learnt, evaluation, origin)
 
 
 def _facts(source: Source) -> SourceModel:

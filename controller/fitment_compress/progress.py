@@ -16,6 +16,9 @@ class Progress(Protocol):
     def step(self, what: str) -> None:
         """One step of the stage is done."""
 
+    def part(self, share: float, what: str) -> None:
+        """One step that takes long is so far: `share` is from 0 to 1."""
+
     def note(self, text: str) -> None:
         """Something that the owner of the model may want to know."""
 
@@ -27,6 +30,9 @@ class Silent:
         """Say nothing."""
 
     def step(self, what: str) -> None:
+        """Say nothing."""
+
+    def part(self, share: float, what: str) -> None:
         """Say nothing."""
 
     def note(self, text: str) -> None:
@@ -58,6 +64,11 @@ class Lines:
         self._done += 1
         self._show(f"{self._name} {self._done}/{self._total}  {what}{self._left()}")
 
+    def part(self, share: float, what: str) -> None:
+        """See `Progress.part`; told to who watches, and kept out of files."""
+        if self._overwrites:
+            self._show(f"{self._name} {self._done}/{self._total}  {what}{self._left(share)}")
+
     def note(self, text: str) -> None:
         """See `Progress.note`."""
         self._show(f"note: {text}")
@@ -70,9 +81,10 @@ class Lines:
             self._stream.write("\n")
             self._stream.flush()
 
-    def _left(self) -> str:
-        remaining = self._total - self._done
-        seconds = (self._clock() - self._begin) / self._done * remaining
+    def _left(self, share: float = 0.0) -> str:
+        done = self._done + share
+        remaining = self._total - done
+        seconds = (self._clock() - self._begin) / done * remaining if done else 0.0
         return f"  (about {seconds:.0f} s left)" if remaining and seconds >= 1 else ""
 
     def _show(self, text: str) -> None:

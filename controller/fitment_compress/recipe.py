@@ -41,10 +41,18 @@ class Recipe:
     steps: tuple[RecipeStep, ...] = ()
 
 
-def default_recipes() -> tuple[Recipe, ...]:
-    """The recipes that ship with the package."""
-    with as_file(files("fitment_compress") / "recipes" / "default.yaml") as path:
-        return load_recipes(path)
+def default_recipes(*, learns: bool = False) -> tuple[Recipe, ...]:
+    """The recipes that ship with the package.
+
+    Args:
+        learns: there are samples to learn from, so that recipes which train are worth their time.
+    """
+    names = ("default.yaml", "learning.yaml") if learns else ("default.yaml",)
+    recipes: dict[str, Recipe] = {}
+    for name in names:
+        with as_file(files("fitment_compress") / "recipes" / name) as path:
+            recipes.update({recipe.name: recipe for recipe in load_recipes(path)})
+    return tuple(recipes.values())
 
 
 def load_recipes(path: Path) -> tuple[Recipe, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.errors import CandidateError
+from fitment_compress.formats import RUNTIMES
 from fitment_compress.jobs import Timed, TimeJob
 from fitment_compress.workspace import Workspace
 from fitment_contract.benchmark import Latency
@@ -47,13 +48,14 @@ def time_in_turns(job: TimeJob) -> Timed:
         CandidateError: one of them failed, though each had run alone.
     """
     workspace = Workspace(Path(job.workspace))
-    runtime = find_runtime("onnxruntime")
     options = SessionOptions(threads=job.threads)
     try:
         loaded: dict[str, tuple[Session, Feeds]] = {}
-        for name in job.names:
-            files = workspace.candidate(name)
-            loaded[name] = (runtime.load(files.model, options), golden_feeds(files.golden))
+        for model in job.models:
+            files = workspace.stage(model.key)
+            runtime = find_runtime(RUNTIMES[model.format])
+            session = runtime.load(files.model(model.format), options)
+            loaded[model.key] = (session, golden_feeds(files.golden))
         durations = _rounds(loaded, job.rounds, job.seconds)
     except RuntimeFailure as error:
         raise CandidateError(f"{error.reason.value}: {error.detail}") from error

@@ -11,10 +11,12 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from queue import SimpleQueue
 from typing import TextIO
 
+from fitment_compress.child import TOLD
 from fitment_compress.construct import construct
 from fitment_compress.errors import CompressError
 from fitment_compress.jobs import (
@@ -23,10 +25,12 @@ from fitment_compress.jobs import (
     MeasureJob,
     PrepareJob,
     TimeJob,
+    Told,
     parse_job,
 )
 from fitment_compress.measure import measure
 from fitment_compress.prepare import prepare
+from fitment_compress.techniques.base import Tell
 from fitment_compress.timing import time_in_turns
 from fitment_contract.base import Record
 
@@ -40,8 +44,26 @@ def main() -> None:
     jobs: SimpleQueue[str] = SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin, jobs), daemon=True).start()
     while True:
-        answers.write(_answer(jobs.get()).model_dump_json() + "\n")
+        answers.write(_answer(jobs.get(), _Teller(answers)).model_dump_json() + "\n")
         answers.flush()
+
+
+class _Teller:
+    """Says how far a job is, not more often than a person reads."""
+
+    INTERVAL_SECONDS = 0.5
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._last = time.monotonic()
+
+    def __call__(self, share: float, what: str) -> None:
+        now = time.monotonic()
+        if now - self._last < self.INTERVAL_SECONDS:
+            return
+        self._last = now
+        self._stream.write(TOLD + Told(share=share, what=what).model_dump_json() + "\n")
+        self._stream.flush()
 
 
 def _read(stdin: TextIO, jobs: SimpleQueue[str]) -> None:
@@ -50,9 +72,9 @@ def _read(stdin: TextIO, jobs: SimpleQueue[str]) -> None:
     os._exit(0)
 
 
-def _answer(line: str) -> Answer:
+def _answer(line: str, tell: Tell) -> Answer:
     try:
-        return Answer(result=_perform(parse_job(line)).model_dump_json())
+        return Answer(result=_perform(parse_job(line), tell).model_dump_json())
     except CompressError as error:
         return Answer(error=type(error).__name__, problem=error.problem, fix=error.fix)
     except MemoryError:
@@ -63,11 +85,11 @@ def _answer(line: str) -> Answer:
         return Answer(error="CandidateError", problem=problem)
 
 
-def _perform(job: PrepareJob | BuildJob | MeasureJob | TimeJob) -> Record:
+def _perform(job: PrepareJob | BuildJob | MeasureJob | TimeJob, tell: Tell) -> Record:
     if isinstance(job, PrepareJob):
         return prepare(job)
     if isinstance(job, BuildJob):
-        return construct(job)
+        return construct(job, tell)
     if isinstance(job, MeasureJob):
         return measure(job)
     return time_in_turns(job)

@@ -1,21 +1,27 @@
-"""Where the files of one run lie until the portfolio is written."""
+"""Where the files of one run lie until the portfolio is written.
+
+The workspace outlives an interrupted run: what was answered once is found again by the next run
+over the same files.
+"""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitment_contract.base import sha256_hex
+
 
 @dataclass(frozen=True)
-class CandidateFiles:
-    """The files of one candidate."""
+class StageFiles:
+    """The files of one stage."""
 
     folder: Path
 
-    @property
-    def model(self) -> Path:
-        """The candidate itself."""
-        return self.folder / "model.onnx"
+    def model(self, file_format: str) -> Path:
+        """The model itself."""
+        return self.folder / f"model.{file_format}"
 
     @property
     def golden(self) -> Path:
@@ -45,6 +51,11 @@ class Workspace:
         return self.root / "calibration.npz"
 
     @property
+    def training(self) -> Path:
+        """Samples to learn from."""
+        return self.root / "training.npz"
+
+    @property
     def evaluation(self) -> Path:
         """Samples to score on."""
         return self.root / "evaluation.npz"
@@ -54,8 +65,29 @@ class Workspace:
         """The source model's outputs for the evaluation samples."""
         return self.root / "reference.npz"
 
-    def candidate(self, name: str) -> CandidateFiles:
-        """The files of the candidate that the recipe `name` makes."""
-        folder = self.root / "candidates" / name
+    @property
+    def study(self) -> Path:
+        """The database of a search."""
+        return self.root / "study.db"
+
+    def stage(self, key: str) -> StageFiles:
+        """The files of the stage `key`."""
+        folder = self.root / "stages" / key
         folder.mkdir(parents=True, exist_ok=True)
-        return CandidateFiles(folder)
+        return StageFiles(folder)
+
+    def remembered(self, question: str) -> str | None:
+        """The answer that was kept for a question, if one was."""
+        path = self._answer(question)
+        return path.read_text("utf-8") if path.is_file() else None
+
+    def remember(self, question: str, answer: str) -> None:
+        """Keep an answer; whoever is interrupted here kept nothing."""
+        path = self._answer(question)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch = path.with_name(f"{path.name}.{os.getpid()}")
+        scratch.write_text(answer, "utf-8")
+        scratch.replace(path)
+
+    def _answer(self, question: str) -> Path:
+        return self.root / "answers" / f"{sha256_hex(question.encode())}.json"

@@ -39,7 +39,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
 
 def build(workspace: Path, *techniques: str) -> BuildJob:
     steps = tuple(RecipeStep(technique=name) for name in techniques)
-    return BuildJob(workspace=str(workspace), name="-".join(techniques) or "plain", steps=steps)
+    return BuildJob(workspace=str(workspace), key="-".join(techniques) or "plain", steps=steps)
 
 
 def failure(child: Child, job: BuildJob) -> CompressError:

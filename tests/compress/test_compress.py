@@ -69,6 +69,9 @@ class Notes:
     def step(self, what: str) -> None:
         pass
 
+    def part(self, share: float, what: str) -> None:
+        pass
+
     def note(self, text: str) -> None:
         self.notes.append(text)
 

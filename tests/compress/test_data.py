@@ -62,7 +62,7 @@ def test_calibration_samples_among_the_evaluation_samples_are_counted() -> None:
         {"x": np.concatenate([random(1, 4, 3), random(0, 10, 3)[:2]])}, None, None
     )
     with pytest.raises(SamplesError, match="2 of 6 calibration samples"):
-        refuse_overlap(calibration, evaluation)
+        refuse_overlap(calibration, evaluation, "calibration")
 
 
 def test_a_saved_data_set_reads_back(tmp_path: Path) -> None:

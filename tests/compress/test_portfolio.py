@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timezone
 from io import StringIO
 from pathlib import Path
@@ -14,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitment_compress.errors import OutputError
-from fitment_compress.jobs import Measured, Prepared
+from fitment_compress.jobs import Built, Measured, ModelFile, Prepared
 from fitment_compress.measure import paired_difference
 from fitment_compress.pareto import draw
 from fitment_compress.portfolio import (
@@ -26,6 +27,7 @@ from fitment_compress.portfolio import (
 )
 from fitment_compress.recipe import Recipe
 from fitment_compress.report import difference_text, print_portfolio
+from fitment_compress.workshop import Stage
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import (
     Agreement,
@@ -36,7 +38,7 @@ from fitment_contract.benchmark import (
     Score,
 )
 from fitment_contract.portfolio import DataSplit, Portfolio, SourceModel
-from fitment_contract.variant import Needs, RecipeStep, Variant
+from fitment_contract.variant import Golden, Needs, RecipeStep, Variant
 
 MOMENT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 PREPARED = Prepared(
@@ -103,7 +105,27 @@ def outcome(
         scores=(score,),
     )
     agreed = Agreement(value=1, count=4, max_abs_difference=0)
-    return Outcome(recipe, variant, Measured(report=report, agreement=agreed))
+    built = Built(
+        format="onnx",
+        precision="fp32",
+        traits=(),
+        opset=17,
+        artifact=variant.artifact,
+        compressed_bytes=size,
+        golden=Golden(artifact=variant.artifact, tolerance=0.1),
+        inputs=(),
+        outputs=(),
+        seconds=1.0,
+    )
+    source = Stage(
+        file=ModelFile(key=name),
+        step=None,
+        built=built,
+        variant=variant,
+        measured=Measured(report=report, agreement=agreed),
+    )
+    stages = [source, *(replace(source, step=step) for step in recipe.steps)]
+    return Outcome(recipe, tuple(stages))
 
 
 def portfolio(*outcomes: Outcome) -> Portfolio:
@@ -115,12 +137,12 @@ def portfolio(*outcomes: Outcome) -> Portfolio:
         metric=PREPARED.metric,
         baseline="fp32",
         build_host="a <test> host",
-        entries=entries(outcomes, PREPARED),
+        entries=entries(outcomes),
     )
 
 
 def front(*outcomes: Outcome) -> set[str]:
-    return {entry.name for entry in entries(outcomes, PREPARED) if entry.pareto}
+    return {entry.name for entry in entries(outcomes) if entry.pareto}
 
 
 def test_the_front_holds_whoever_is_best_in_something() -> None:

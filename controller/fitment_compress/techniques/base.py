@@ -50,7 +50,7 @@ Tell = Callable[[float, str], None]
 """Called with the share of the work that is done, 0 to 1, and what is being done."""
 
 
-def _silent(share: float, what: str) -> None:
+def silent(share: float, what: str) -> None:
     """Tell nobody."""
 
 
@@ -88,7 +88,7 @@ class Context:
     source: Path | None = None
     training: Dataset | None = None
     seed: int = 0
-    tell: Tell = _silent
+    tell: Tell = silent
     findings: Findings = field(default_factory=Findings)
 
 
@@ -118,6 +118,10 @@ class Technique(ABC, Generic[OptionsT]):
     @abstractmethod
     def traits(self, options: OptionsT) -> tuple[str, ...]:
         """The words by which device classes and regions prefer or refuse the result."""
+
+    def precision(self, options: OptionsT) -> str | None:
+        """The precision of most weights, for formats other than ONNX, whose graphs tell it."""
+        return None
 
     @abstractmethod
     def apply(self, model: Any, options: OptionsT, context: Context) -> Any:

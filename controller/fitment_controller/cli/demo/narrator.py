@@ -72,6 +72,10 @@ class Narrator:
                 f"{self._stage}: {what if self._total == 1 else self._total} ({elapsed:.0f} s)"
             )
 
+    def part(self, share: float, what: str) -> None:
+        """A long step of the compression stage is so far."""
+        self.live(f"{self._stage} {self._done}/{self._total}  {what} {share:.0%}")
+
     def note(self, text: str) -> None:
         """Something worth knowing from compression."""
         self.say(text, "dim")

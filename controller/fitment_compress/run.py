@@ -1,0 +1,200 @@
+"""One run over one workspace: prepare, make every recipe, time all of them, write the folder."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from fitment_compress.child import Child
+from fitment_compress.errors import CandidateError, CompressError, TechniqueError
+from fitment_compress.host import describe_host, host_facts
+from fitment_compress.jobs import Prepared, PrepareJob
+from fitment_compress.lineage import stage_keys
+from fitment_compress.pareto import draw
+from fitment_compress.portfolio import Outcome, entries, write_portfolio
+from fitment_compress.progress import Progress
+from fitment_compress.recipe import Recipe
+from fitment_compress.workshop import Identity, Stage, Workshop
+from fitment_compress.workspace import Workspace
+from fitment_contract.artifact import Artifact
+from fitment_contract.base import sha256_hex, utc_now
+from fitment_contract.benchmark import Latency
+from fitment_contract.portfolio import Portfolio
+
+if TYPE_CHECKING:
+    from fitment_compress.compress import CompressRequest
+
+TIMING_SHARE: Final = 0.1
+"""Of a budget, what is kept for timing all candidates in turns."""
+
+
+class Run:
+    """One run over one workspace.
+
+    Args:
+        request: what to compress, with what.
+        workspace: of this request.
+        progress: who wants to know how far it is.
+        clock: seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        request: CompressRequest,
+        workspace: Workspace,
+        progress: Progress,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._request = request
+        self._workspace = workspace
+        self._progress = progress
+        self._clock = clock
+        budget = request.budget_seconds
+        reserved = 0.0 if budget is None else TIMING_SHARE * budget
+        self._deadline = None if budget is None else clock() + budget - reserved
+
+    def portfolio(self, recipes: Sequence[Recipe]) -> Portfolio:
+        """Everything from the source model to the written folder."""
+        request = self._request
+        prepared = self._prepare()
+        identity = Identity(request.name, request.model_version)
+        protocol = request.effort.alone
+        with Workshop(
+            *(self._workspace, identity, prepared, protocol),
+            *(request.limits, self._progress, request.seed),
+        ) as workshop:
+            outcomes = self._make(recipes, workshop)
+            outcomes = self._timed(outcomes, workshop)
+            portfolio = self._assembled(outcomes, prepared)
+            self._progress.stage("writing", 1)
+            blobs = self._blobs(outcomes, portfolio, workshop)
+            write_portfolio(request.output, portfolio, draw(portfolio), blobs)
+        self._progress.step(str(request.output))
+        return portfolio
+
+    def _prepare(self) -> Prepared:
+        request = self._request
+        self._progress.stage("checking model and data", 1)
+        job = PrepareJob(
+            workspace=str(self._workspace.root),
+            model=str(request.model),
+            data=str(request.data),
+            calibration=None if request.calibration is None else str(request.calibration),
+            training=None if request.training is None else str(request.training),
+            metric=request.metric,
+        )
+        with Child(request.limits) as child:
+            prepared = child.ask(job)
+        split = prepared.data
+        learnt = f", {split.training_count} to learn from" if request.training else ""
+        self._progress.step(
+            f"{split.calibration_count} samples to calibrate{learnt}, "
+            f"{split.evaluation_count} to evaluate"
+        )
+        for note in prepared.notes:
+            self._progress.note(note)
+        return prepared
+
+    def _make(self, recipes: Sequence[Recipe], workshop: Workshop) -> list[Outcome]:
+        """Each recipe's stages; the source first, because all are compared with it."""
+        request = self._request
+        distinct = {key for recipe in recipes for key in stage_keys(request.seed, recipe.steps)}
+        self._progress.stage("building and measuring", len(distinct))
+        baseline, *others = recipes
+        try:
+            first = Outcome.made(baseline, workshop.stages(()))
+        except CompressError as error:
+            raise CandidateError(
+                f"The cleaned model itself cannot be measured: {error}",
+                "Run it with onnxruntime on one sample first.",
+            ) from error
+        pool = ThreadPoolExecutor(max_workers=request.jobs)
+        try:
+            made = pool.map(lambda recipe: self._outcome(recipe, workshop), others)
+            return [first, *made]
+        finally:
+            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for what is queued
+
+    def _outcome(self, recipe: Recipe, workshop: Workshop) -> Outcome:
+        try:
+            return Outcome.made(recipe, workshop.stages(recipe.steps, self._left(recipe, workshop)))
+        except CompressError as error:
+            return Outcome(recipe, failure=str(error))
+
+    def _left(self, recipe: Recipe, workshop: Workshop) -> float | None:
+        """The seconds that a recipe's steps may take each.
+
+        Raises:
+            TechniqueError: the budget is spent, and the recipe is not made yet.
+        """
+        if self._deadline is None or workshop.is_made(recipe.steps):
+            return None
+        left = self._deadline - self._clock()
+        if left <= 0:
+            raise TechniqueError("The budget was spent before this recipe's turn came.")
+        return left
+
+    def _timed(self, outcomes: Sequence[Outcome], workshop: Workshop) -> list[Outcome]:
+        """Latencies from interleaved rounds in place of those measured alone."""
+        effort = self._request.effort
+        cores = os.cpu_count() or 1
+        listed = [outcome for outcome in outcomes if outcome.stages]
+        every = list({stage.file.key: stage for item in listed for stage in item.stages}.values())
+        self._progress.stage("timing in turns", 1 + (cores > 1))
+        single = self._latencies(workshop, every, effort.seconds, 1)
+        spread: dict[str, Latency] = {}
+        if cores > 1:
+            last = [outcome.stages[-1] for outcome in listed]
+            spread = self._latencies(workshop, last, effort.seconds / 2, cores)
+        return [outcome.timed(single, spread) for outcome in outcomes]
+
+    def _latencies(
+        self, workshop: Workshop, stages: Sequence[Stage], seconds: float, threads: int
+    ) -> dict[str, Latency]:
+        try:
+            latencies = workshop.latencies(stages, self._request.effort.rounds, seconds, threads)
+        except CompressError as error:
+            self._progress.note(f"latencies with {threads} threads are not comparable: {error}")
+            return {}
+        self._progress.step(f"{len(latencies)} models, {threads} threads")
+        return latencies
+
+    def _assembled(self, outcomes: Sequence[Outcome], prepared: Prepared) -> Portfolio:
+        labelled = prepared.data.evaluation_share_labelled > 0
+        return Portfolio(
+            model=self._request.name,
+            model_version=self._request.model_version,
+            created_at=utc_now(),
+            source=prepared.source,
+            data=prepared.data,
+            metric=prepared.metric,
+            evaluation=_artifact(self._workspace.evaluation) if labelled else None,
+            baseline=outcomes[0].recipe.name,
+            build_host=describe_host(host_facts()),
+            entries=entries(outcomes),
+        )
+
+    def _blobs(
+        self, outcomes: Sequence[Outcome], portfolio: Portfolio, workshop: Workshop
+    ) -> list[tuple[str, Path]]:
+        blobs = []
+        for outcome in outcomes:
+            if not outcome.stages:
+                continue
+            stage = outcome.stages[-1]
+            files = workshop.files(stage)
+            assert stage.variant.golden is not None
+            blobs.append((stage.variant.artifact.digest, files.model(stage.file.format)))
+            blobs.append((stage.variant.golden.artifact.digest, files.golden))
+        if portfolio.evaluation is not None:
+            blobs.append((portfolio.evaluation.digest, self._workspace.evaluation))
+        return blobs
+
+
+def _artifact(path: Path) -> Artifact:
+    content = path.read_bytes()
+    return Artifact(digest=sha256_hex(content), size_bytes=len(content))

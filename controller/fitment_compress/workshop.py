@@ -1,0 +1,310 @@
+"""Builds and measures the stages of recipes in child processes, each stage once."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from queue import Empty, LifoQueue
+from types import TracebackType
+
+from fitment_compress.child import Child, Limits
+from fitment_compress.errors import CompressError
+from fitment_compress.formats import RUNTIMES
+from fitment_compress.jobs import (
+    AnswerT,
+    BuildJob,
+    Built,
+    Job,
+    Measured,
+    MeasureJob,
+    ModelFile,
+    Prepared,
+    TimeJob,
+    Told,
+)
+from fitment_compress.lineage import stage_keys
+from fitment_compress.pipeline import BASELINE_TRAIT
+from fitment_compress.progress import Progress
+from fitment_compress.techniques import known_techniques
+from fitment_compress.workspace import StageFiles, Workspace
+from fitment_contract.benchmark import BenchmarkProtocol, Latency
+from fitment_contract.variant import Needs, RecipeStep, Variant
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What applications will ask for: the name of the model, and its version."""
+
+    name: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A model after the first steps of a recipe: built, and measured like any candidate.
+
+    Attributes:
+        file: where it lies in the workspace.
+        step: the last step; None for the source.
+        variant: what it is rolled out as; `name` is the stage's key.
+    """
+
+    file: ModelFile
+    step: RecipeStep | None
+    built: Built
+    variant: Variant
+    measured: Measured
+
+
+@dataclass
+class _Once:
+    """A stage that is being made, or was: whoever comes second waits, and gets the same."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    stage: Stage | None = None
+    failure: CompressError | None = None
+
+
+class Workshop:
+    """Makes stages; may be asked by several threads.
+
+    Args:
+        workspace: prepared; keeps what was made for the next run over the same files.
+        identity: of the model.
+        prepared: what preparing found.
+        protocol: how each stage is measured alone.
+        limits: of each child process, for each job.
+        progress: hears of every stage that is done, and how far long steps are.
+        seed: of every random choice.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        identity: Identity,
+        prepared: Prepared,
+        protocol: BenchmarkProtocol,
+        limits: Limits,
+        progress: Progress,
+        seed: int = 0,
+    ) -> None:
+        self._workspace = workspace
+        self._identity = identity
+        self._prepared = prepared
+        self._protocol = protocol
+        self._limits = limits
+        self._progress = progress
+        self._seed = seed
+        self._idle: LifoQueue[Child] = LifoQueue()
+        self._children: list[Child] = []
+        self._made: dict[str, _Once] = {}
+        self._guard = threading.Lock()
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for child in self._children:
+            child.__exit__(kind, error, trace)
+
+    def stages(
+        self, steps: Sequence[RecipeStep], wall_seconds: float | None = None
+    ) -> tuple[Stage, ...]:
+        """The source and the stage after each step, built and measured.
+
+        Args:
+            steps: of a recipe.
+            wall_seconds: for each step, where it must not have the time that limits allow.
+
+        Raises:
+            CompressError: a step failed, or what it made does not run.
+        """
+        keys = stage_keys(self._seed, steps)
+        stages = [self._once(keys[0], lambda: self._make(keys[0], None, None, keys[0], None))]
+        for key, step in zip(keys[1:], steps, strict=True):
+            stages.append(
+                self._once(key, self._maker(key, stages[-1], step, keys[0], wall_seconds))
+            )
+        return tuple(stages)
+
+    def is_made(self, steps: Sequence[RecipeStep]) -> bool:
+        """Whether asking for these steps costs nothing any more."""
+        once = self._made.get(stage_keys(self._seed, steps)[-1])
+        return once is not None and (once.stage is not None or once.failure is not None)
+
+    def latencies(
+        self, stages: Sequence[Stage], rounds: int, seconds: float, threads: int
+    ) -> dict[str, Latency]:
+        """Per key the latency in interleaved rounds over all stages.
+
+        Raises:
+            CompressError: one of them failed, though each had run alone.
+        """
+        files = {stage.file.key: stage.file for stage in stages}
+        job = TimeJob(
+            workspace=str(self._workspace.root),
+            models=tuple(files.values()),
+            rounds=rounds,
+            seconds=seconds,
+            threads=threads,
+        )
+        with Child(self._limits) as child:
+            return child.ask(job).latencies
+
+    def files(self, stage: Stage) -> StageFiles:
+        """Where the files of a stage lie."""
+        return self._workspace.stage(stage.file.key)
+
+    def _maker(
+        self,
+        key: str,
+        parent: Stage,
+        step: RecipeStep,
+        baseline: str,
+        wall_seconds: float | None,
+    ) -> Callable[[], Stage]:
+        return lambda: self._make(key, parent, step, baseline, wall_seconds)
+
+    def _once(self, key: str, make: Callable[[], Stage]) -> Stage:
+        with self._guard:
+            once = self._made.setdefault(key, _Once())
+        with once.lock:
+            if once.failure is not None:
+                raise once.failure
+            if once.stage is None:
+                try:
+                    once.stage = make()
+                except CompressError as error:
+                    once.failure = error
+                    raise
+                self._progress.step(_described(once.stage.step))
+            return once.stage
+
+    def _make(
+        self,
+        key: str,
+        parent: Stage | None,
+        step: RecipeStep | None,
+        baseline: str,
+        wall_seconds: float | None,
+    ) -> Stage:
+        built = self._build(key, parent, step, wall_seconds)
+        variant = self._variant(key, parent, step, built)
+        measured = self._measure(
+            MeasureJob(
+                workspace=str(self._workspace.root),
+                key=key,
+                variant=variant,
+                baseline=baseline,
+                metric=self._prepared.metric,
+                classification=self._prepared.classification,
+                protocol=self._protocol,
+            )
+        )
+        needs = variant.needs.model_copy(update={"memory_bytes": measured.report.peak_memory_bytes})
+        return Stage(
+            file=ModelFile(key=key, format=built.format),
+            step=step,
+            built=built,
+            variant=variant.model_copy(update={"needs": needs}),
+            measured=measured,
+        )
+
+    def _build(
+        self,
+        key: str,
+        parent: Stage | None,
+        step: RecipeStep | None,
+        wall_seconds: float | None,
+    ) -> Built:
+        job = BuildJob(
+            workspace=str(self._workspace.root),
+            key=key,
+            parent=None if parent is None else parent.file,
+            steps=() if step is None else (step,),
+            seed=self._seed,
+        )
+        allowed = self._limits.wall_seconds
+        if step is not None and known_techniques()[step.technique].learns:
+            allowed = self._limits.learning_seconds
+        if wall_seconds is not None:
+            allowed = min(allowed, wall_seconds)
+        with self._borrowed() as child:
+            return self._ask(
+                child, job, allowed, lambda told: self._progress.part(told.share, told.what)
+            )
+
+    def _measure(self, job: MeasureJob) -> Measured:
+        with Child(self._limits) as child:  # a fresh one, because its memory is measured
+            return self._ask(child, job, self._limits.wall_seconds)
+
+    def _ask(
+        self,
+        child: Child,
+        job: Job[AnswerT],
+        wall_seconds: float,
+        told: Callable[[Told], None] = lambda _: None,
+    ) -> AnswerT:
+        """The answer to a job, from an earlier run if it was given there."""
+        question = f"{type(job).__name__} {job.model_dump_json(exclude={'workspace'})}"
+        kept = self._workspace.remembered(question)
+        if kept is not None:
+            answer: AnswerT = type(job).answer.model_validate_json(kept)  # type: ignore[assignment]  # `answer` is AnswerT's own class
+            return answer
+        answer = child.ask(job, wall_seconds=wall_seconds, told=told)
+        self._workspace.remember(question, answer.model_dump_json())
+        return answer
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[Child]:
+        """A child that nobody else asks; its imports are warm after the first job."""
+        try:
+            child = self._idle.get_nowait()
+        except Empty:
+            child = Child(self._limits)
+            with self._guard:
+                self._children.append(child)
+        try:
+            yield child
+        finally:
+            self._idle.put(child)
+
+    def _variant(
+        self, key: str, parent: Stage | None, step: RecipeStep | None, built: Built
+    ) -> Variant:
+        inherited = () if parent is None else parent.variant.traits
+        traits = dict.fromkeys((*inherited, *built.traits))
+        traits.pop(BASELINE_TRAIT, None)
+        recipe = () if parent is None or step is None else (*parent.variant.recipe, step)
+        return Variant(
+            name=key,
+            model=self._identity.name,
+            model_version=self._identity.version,
+            format=built.format,
+            precision=built.precision,
+            traits=tuple(traits) or (BASELINE_TRAIT,),
+            recipe=recipe,
+            inputs=built.inputs,
+            outputs=built.outputs,
+            artifact=built.artifact,
+            compressed_bytes=built.compressed_bytes,
+            golden=built.golden,
+            needs=Needs(runtime=RUNTIMES[built.format], opset=built.opset),
+        )
+
+
+def with_latency(stage: Stage, latency: Latency) -> Stage:
+    """The stage with a latency that may be compared with other stages'."""
+    report = stage.measured.report.model_copy(update={"latency": latency})
+    return replace(stage, measured=stage.measured.model_copy(update={"report": report}))
+
+
+def _described(step: RecipeStep | None) -> str:
+    return "source" if step is None else step.technique
