@@ -10,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from fitment_compress.techniques.base import Technique
+from fitment_compress.techniques.channel_prune import ChannelPrune
 from fitment_compress.techniques.fp16 import Fp16
 from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
@@ -22,6 +23,7 @@ ENTRY_POINT_GROUP: Final = "fitment.techniques"
 
 AnyTechnique = Technique[Any]
 BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
+    ChannelPrune,
     Fp16,
     Int8Static,
     Int8Dynamic,
