@@ -21,7 +21,6 @@ from fitment_compress.pipeline import Candidate, build
 from fitment_compress.techniques import known_techniques
 from fitment_compress.techniques.base import Context
 from fitment_compress.techniques.int4_weights import quantise_blocks
-from fitment_compress.techniques.int8_static import stragglers
 from fitment_compress.techniques.magnitude_prune import lamp_scores
 from fitment_contract.variant import RecipeStep
 from fitment_runtime.catalog import find_runtime
@@ -42,65 +41,6 @@ def made(model: Path, folder: Path, technique: str, **options: Any) -> Candidate
 def agreement(model: Path, data: Path, folder: Path) -> float:
     ours = outputs_of(folder / "candidate.onnx", data)[0].argmax(axis=1)
     return float((ours == outputs_of(model, data)[0].argmax(axis=1)).mean())
-
-
-@pytest.mark.parametrize("per_channel", [True, False])
-@pytest.mark.parametrize("flavour", ["u8s8", "s8s8", "u8u8"])
-def test_every_static_flavour_runs_on_integer_kernels(
-    tmp_path: Path, flavour: str, per_channel: bool
-) -> None:
-    model, data = classifier(tmp_path)
-    options = {"activation": flavour[:2], "weight": flavour[2:], "per_channel": per_channel}
-    candidate = made(model, tmp_path, "int8-static", **options)
-    assert candidate.precision == "int8"
-    assert candidate.traits[0] == flavour
-    feeds = {"image": random(0, 1, 1, 8, 8)}
-    kernels = find_runtime("onnxruntime").kernels(tmp_path / "candidate.onnx", feeds)
-    assert kernels.integer_convolutions == kernels.convolutions == 2
-    assert agreement(model, data, tmp_path) > 0.9
-
-
-@pytest.mark.parametrize("method", ["entropy", "percentile"])
-def test_histogram_calibration_runs(tmp_path: Path, method: str) -> None:
-    model, data = classifier(tmp_path)
-    made(model, tmp_path, "int8-static", calibration=method)
-    assert agreement(model, data, tmp_path) > 0.8
-
-
-def test_symmetric_activations_have_zero_points_of_zero(tmp_path: Path) -> None:
-    model, _ = classifier(tmp_path)
-    candidate = made(model, tmp_path, "int8-static", activation="s8")
-    stored = {tensor.name: tensor for tensor in candidate.model.graph.initializer}
-    points = [
-        onnx.numpy_helper.to_array(stored[node.input[2]])
-        for node in candidate.model.graph.node
-        if node.op_type == "QuantizeLinear"
-    ]
-    assert points
-    assert not any(values.any() for values in points)
-
-
-def test_reduced_range_keeps_weights_within_seven_bits(tmp_path: Path) -> None:
-    model, _ = classifier(tmp_path)
-    full = made(model, tmp_path, "int8-static")
-    reduced = made(model, tmp_path, "int8-static", reduce_range=True)
-
-    def largest(candidate: Candidate) -> int:
-        tensors = [onnx.numpy_helper.to_array(t) for t in candidate.model.graph.initializer]
-        weights = [t for t in tensors if t.dtype == np.int8 and t.ndim > 1]
-        return max(int(abs(t.astype(int)).max()) for t in weights)
-
-    assert largest(full) == 127
-    assert largest(reduced) <= 64
-
-
-def test_followers_are_integer_only_behind_integer_operators(tmp_path: Path) -> None:
-    model = load(save_elementwise(tmp_path / "m.onnx"))
-    node = onnx.helper.make_node("Relu", ["x"], ["r"])
-    model.graph.node.insert(0, node)
-    assert stragglers(model, ["Conv"]) == ["Relu.0"]
-    path, _ = classifier(tmp_path)
-    assert stragglers(load(path), ["Conv"]) == []
 
 
 def test_fp16_keeps_the_types_of_inputs_and_outputs(tmp_path: Path) -> None:
@@ -201,7 +141,11 @@ def test_an_opset_that_is_too_old_is_refused_before_a_file_is_written(tmp_path: 
 
 def test_steps_run_in_their_order_and_collect_traits(tmp_path: Path) -> None:
     model, _ = classifier(tmp_path)
-    steps = [RecipeStep(technique="magnitude-prune"), RecipeStep(technique="int8-static")]
+    whole = {"stem": "integer"}
+    steps = [
+        RecipeStep(technique="magnitude-prune"),
+        RecipeStep(technique="int8-static", options=whole),
+    ]
     feeds = [{"image": random(0, 1, 1, 8, 8)}]
     candidate = build(load(model), steps, Context(feeds, tmp_path))
     assert candidate.traits == ("pruned", "u8s8", "per-channel")
