@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TextIO
 
-from fitment_compress.wording import count_bytes, duration, score_text, score_with_error
-from fitment_contract.benchmark import Difference, KernelCounts, Score
+from fitment_compress.fronts import PAIRS, Candidate, Quantity, candidates, front
+from fitment_compress.orders import explain, order_groups
+from fitment_compress.wording import (
+    count_bytes,
+    difference_text,
+    duration,
+    kernels_text,
+    score_text,
+    score_with_error,
+)
+from fitment_contract.benchmark import Score
 from fitment_contract.portfolio import EntryStatus, Portfolio, PortfolioEntry
 
 if TYPE_CHECKING:
@@ -14,11 +23,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-SIGNIFICANT_ERRORS: Final = 2.0
-"""Differences below this many standard errors are called none."""
-
 _DISPENSABLE: Final = ("agrees", "zstd", "integer", "precision", "worst slice", "front", "speed")
 """Columns that a narrow terminal does without, in the order in which they go."""
+
+_NAMED: Final = 4
+"""Members of a front that a line names."""
 
 _PLAIN_WIDTH: Final = 400
 """Columns for pipes and files: never wrap what a program may read."""
@@ -39,6 +48,8 @@ def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
     )
     console.print(f"measured on {portfolio.build_host}")
     console.print(_fitting_table(portfolio, console))
+    _print_fronts(portfolio, console)
+    _print_orders(portfolio, console)
     failed = [entry for entry in portfolio.entries if entry.status is EntryStatus.FAILED]
     if failed:
         console.print("not listed:")
@@ -46,24 +57,35 @@ def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
         console.print(f"  {entry.name}: {entry.failure}", markup=False)
 
 
-def difference_text(metric: str, difference: Difference | None) -> str:
-    """The difference from the baseline, or that there is none beyond chance."""
-    if difference is None:
-        return ""
-    error = difference.standard_error or 0.0
-    if abs(difference.value) <= SIGNIFICANT_ERRORS * error or difference.value == 0.0:
-        return "no difference"
-    return score_text(metric, difference.value, signed=True)
+def _print_fronts(portfolio: Portfolio, console: Console) -> None:
+    """One line per pair of quantities: who is not beaten in both."""
+    of = candidates(portfolio)
+    if len(of) < 2:
+        return
+    console.print("not beaten:")
+    for pair in PAIRS:
+        words = " and ".join(quantity.value for quantity in pair)
+        best = front(of, pair)
+        said = [f"{one.name} {_said(one, pair)}" for one in best[:_NAMED]]
+        rest = f", and {len(best) - _NAMED} more" if len(best) > _NAMED else ""
+        console.print(f"  {words}: {', '.join(said)}{rest}", markup=False)
 
 
-def kernels_text(kernels: KernelCounts) -> str:
-    """How many convolutions and matrix products the runtime really runs on integers."""
-    parts = []
-    if kernels.convolutions:
-        parts.append(f"{kernels.integer_convolutions}/{kernels.convolutions} conv")
-    if kernels.matmuls:
-        parts.append(f"{kernels.integer_matmuls}/{kernels.matmuls} matmul")
-    return ", ".join(parts)
+def _said(one: Candidate, pair: Sequence[Quantity]) -> str:
+    words = {
+        Quantity.SCORE: score_text(one.score.metric, one.score.value),
+        Quantity.LATENCY: duration(one.seconds),
+        Quantity.BYTES: count_bytes(one.variant.compressed_bytes),
+    }
+    return f"({', '.join(words[quantity] for quantity in pair)})"
+
+
+def _print_orders(portfolio: Portfolio, console: Console) -> None:
+    groups = order_groups(portfolio)
+    if groups:
+        console.print("same techniques, other orders:")
+    for group in groups:
+        console.print(f"  {explain(group)}", markup=False)
 
 
 def _fitting_table(portfolio: Portfolio, console: Console) -> Table:

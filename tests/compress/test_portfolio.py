@@ -26,7 +26,8 @@ from fitment_compress.portfolio import (
     write_portfolio,
 )
 from fitment_compress.recipe import Recipe
-from fitment_compress.report import difference_text, print_portfolio
+from fitment_compress.report import print_portfolio
+from fitment_compress.wording import difference_text
 from fitment_compress.workshop import Stage
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import (
@@ -183,7 +184,7 @@ def test_dominance_is_a_strict_order(a: list[int], b: list[int], c: list[int]) -
 
 @pytest.mark.parametrize(
     ("value", "error", "text"),
-    [(-0.01, 0.006, "no difference"), (-0.02, 0.006, "-2.0 %"), (0.0, 0.0, "no difference")],
+    [(-0.01, 0.006, "no difference"), (-0.02, 0.006, "-2.0 pt"), (0.0, 0.0, "no difference")],
 )
 def test_differences_within_two_standard_errors_are_called_none(
     value: float, error: float, text: str

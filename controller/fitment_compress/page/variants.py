@@ -1,0 +1,227 @@
+"""The table of variants: every number that was measured on the final files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from fitment_compress.fronts import Candidate
+from fitment_compress.page.markup import Markup, element, join
+from fitment_compress.page.sections import heading, number, scrolling
+from fitment_compress.page.units import Unit, bytes_unit, count_unit, seconds_unit
+from fitment_compress.wording import (
+    TIMES,
+    difference_text,
+    is_significant,
+    kernels_text,
+    recipe_text,
+    score_text,
+    score_with_error,
+)
+from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.portfolio import Portfolio
+
+Value = Callable[[Candidate], float | None]
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column: its heading and how it says a variant."""
+
+    words: str
+    unit: str
+    cell: Callable[[Candidate], Markup]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Columns under one heading."""
+
+    words: str
+    columns: tuple[_Column, ...]
+
+
+def variants_table(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
+    """All listed variants, in their order; a script lets people sort them."""
+    baseline = next(one for one in of if one.name == portfolio.baseline)
+    groups = _groups(portfolio, of, baseline)
+    top = join(
+        element("th", "", colspan=2),
+        *(
+            element("th", group.words, scope="colgroup", colspan=len(group.columns))
+            for group in groups
+        ),
+    )
+    columns = [column for group in groups for column in group.columns]
+    bottom = join(
+        heading("#"),
+        heading("variant", _class="l"),
+        *(heading(column.words, column.unit) for column in columns),
+    )
+    head = element("thead", element("tr", top), element("tr", bottom, _class="sortable"))
+    spans = join(
+        element("colgroup", element("col"), element("col")),
+        *(
+            element("colgroup", *(element("col") for _ in group.columns), _class="group")
+            for group in groups
+        ),
+    )
+    caption = element("caption", "Variants with everything that was measured", _class="unseen")
+    body = element("tbody", *(_row(one, columns, portfolio.baseline) for one in of))
+    table = element("table", caption, spans, head, body, _class="variants")
+    return scrolling(table, "All variants")
+
+
+def _row(one: Candidate, columns: Sequence[_Column], baseline: str) -> Markup:
+    badges = []
+    if one.entry.pareto:
+        badges.append(element("span", "front", _class="badge best"))
+    if one.name == baseline:
+        badges.append(element("span", "baseline", _class="badge"))
+    name = element(
+        "th",
+        element("span", one.name, _class="called"),
+        *badges,
+        scope="row",
+        _class="l",
+        title=recipe_text(one.entry.recipe),
+        data_s=one.name,
+    )
+    cells = (column.cell(one) for column in columns)
+    place = element("td", str(one.number), _class="n faint")
+    return element("tr", place, name, *cells, id=f"v{one.number}", data_v=one.number)
+
+
+def _groups(
+    portfolio: Portfolio, of: Sequence[Candidate], baseline: Candidate
+) -> tuple[_Group, ...]:
+    seconds = seconds_unit(one.seconds for one in of)
+    size = bytes_unit(one.variant.artifact.size_bytes for one in of)
+    memory = bytes_unit(_report(one).peak_memory_bytes for one in of)
+    threads = ", ".join(sorted({str(_report(one).latency.threads) for one in of}))
+    return (
+        _Group("quality", _quality(portfolio)),
+        _Group(
+            f"latency, {threads} thread" + ("" if threads == "1" else "s"),
+            (
+                _numbers("p50", seconds, lambda one: one.seconds),
+                _numbers("p90", seconds, lambda one: _report(one).latency.p90_seconds),
+                _numbers("p99", seconds, lambda one: _report(one).latency.p99_seconds),
+                _Column(
+                    "speed",
+                    f"{TIMES} {portfolio.baseline}",
+                    _ratio(lambda one: baseline.seconds / one.seconds if one.seconds else None),
+                ),
+            ),
+        ),
+        _Group(_all_threads(of), (_numbers("p50", seconds, _all_threads_seconds),)),
+        _Group("runtime", (_Column("integer kernels", "of all", _kernels),)),
+        _Group(
+            "bytes",
+            (
+                _numbers("on disk", size, lambda one: one.variant.artifact.size_bytes),
+                _numbers("transferred", size, lambda one: one.variant.compressed_bytes),
+                _Column(
+                    "ratio",
+                    f"{TIMES} {portfolio.baseline}",
+                    _ratio(lambda one: one.entry.transferred_ratio),
+                ),
+            ),
+        ),
+        _Group(
+            "memory, peak",
+            (
+                _numbers("process", memory, lambda one: _report(one).peak_memory_bytes),
+                _sized("activations", bytes_unit, of, lambda one: one.entry.peak_activation_bytes),
+            ),
+        ),
+        _Group(
+            "model",
+            (
+                _sized("parameters", count_unit, of, lambda one: one.entry.parameters),
+                _sized("MACs", count_unit, of, lambda one: one.entry.macs),
+            ),
+        ),
+    )
+
+
+def _quality(portfolio: Portfolio) -> tuple[_Column, ...]:
+    metric = portfolio.metric.name
+
+    def scored(one: Candidate) -> Markup:
+        words = score_with_error(metric, one.score.value, one.score.standard_error)
+        return number(words, one.score.value)
+
+    def compared(one: Candidate) -> Markup:
+        difference = one.entry.difference
+        if difference is None:
+            return number("")
+        words = difference_text(metric, difference, error=True)
+        if is_significant(difference):
+            return number(words, difference.value)
+        return element("td", words, _class="n faint", data_s=f"{difference.value:.9g}")
+
+    def worst(one: Candidate) -> Markup:
+        name = one.score.worst_slice
+        if name is None:
+            return number("")
+        value = one.score.slices[name].value
+        words = join(element("span", name, _class="slice"), f" {score_text(metric, value)}")
+        return element("td", words, _class="n", data_s=f"{value:.9g}")
+
+    def agrees(one: Candidate) -> Markup:
+        agreement = one.entry.agreement
+        return number("" if agreement is None else f"{100 * agreement.value:.1f} %")
+
+    return (
+        _Column(metric, "± standard error", scored),
+        _Column("difference", f"from {portfolio.baseline}", compared),
+        _Column("worst slice", "", worst),
+        _Column("agrees", "with the source", agrees),
+    )
+
+
+def _report(one: Candidate) -> BenchmarkReport:
+    assert one.entry.benchmark is not None
+    return one.entry.benchmark
+
+
+def _numbers(words: str, unit: Unit, value: Value) -> _Column:
+    def cell(one: Candidate) -> Markup:
+        found = value(one)
+        return number("") if found is None else number(unit.text(found), found)
+
+    return _Column(words, unit.symbol, cell)
+
+
+def _sized(
+    words: str, choose: Callable[[Iterable[float]], Unit], of: Sequence[Candidate], value: Value
+) -> _Column:
+    """A column with a unit of its own."""
+    found = [value(one) for one in of]
+    return _numbers(words, choose(each for each in found if each is not None), value)
+
+
+def _ratio(value: Value) -> Callable[[Candidate], Markup]:
+    def cell(one: Candidate) -> Markup:
+        found = value(one)
+        return number("") if found is None else number(f"{found:.2f}", found)
+
+    return cell
+
+
+def _kernels(one: Candidate) -> Markup:
+    kernels = _report(one).kernels
+    total = kernels.convolutions + kernels.matmuls
+    integer = kernels.integer_convolutions + kernels.integer_matmuls
+    return number(kernels_text(kernels), integer / total if total else None)
+
+
+def _all_threads(of: Sequence[Candidate]) -> str:
+    counts = {one.entry.latency_all_threads.threads for one in of if one.entry.latency_all_threads}
+    return f"{max(counts)} threads" if counts else "all threads"
+
+
+def _all_threads_seconds(one: Candidate) -> float | None:
+    latency = one.entry.latency_all_threads
+    return None if latency is None else latency.p50_seconds
