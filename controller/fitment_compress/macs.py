@@ -1,16 +1,18 @@
-"""Multiply-accumulates of one inference, from inferred shapes."""
+"""What one inference costs, from inferred shapes: multiply-accumulates, and memory in between."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fitment_compress.graph import attribute, constants, tensor_spec
+from fitment_compress.graph import attribute, constants, input_values
+from fitment_compress.structure.graphs import names_read
+from fitment_compress.structure.shapes import Shapes, computed_tensors, tensor_shapes
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
-
-Shapes = dict[str, tuple[int, ...]]
 
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -24,29 +26,76 @@ def count_macs(model: ModelProto) -> int | None:
     Returns:
         The count; None when a shape that it depends on could not be inferred.
     """
-    shapes = _shapes(model)
-    total = 0
-    for node in model.graph.node:
-        try:
-            total += _node_macs(node, shapes)
-        except KeyError:  # a shape that inference did not find
-            return None
-    return total
-
-
-def _shapes(model: ModelProto) -> Shapes:
-    from onnx import shape_inference
-
-    shapes: Shapes = {name: values.shape for name, values in constants(model).items()}
+    shapes = tensor_shapes(model)
     try:
-        graph = shape_inference.infer_shapes(model, data_prop=True).graph
-    except Exception:  # noqa: BLE001 - inference is a convenience; it fails in many ways on odd graphs
-        graph = model.graph
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        if value.type.tensor_type.HasField("shape"):
-            axes = tensor_spec(value).shape
-            shapes.setdefault(value.name, tuple(axis or 1 for axis in axes))
-    return shapes
+        return sum(_node_macs(node, shapes) for node in model.graph.node)
+    except KeyError:  # a shape that inference did not find
+        return None
+
+
+def count_nonzero_macs(model: ModelProto) -> int | None:
+    """As `count_macs`, without the multiplications by a stored weight that is zero.
+
+    This is what a runtime with sparse kernels would have to do; dense kernels do all of them. A
+    stored integer is zero where it equals its zero point.
+
+    Returns:
+        The count; None when a shape that it depends on could not be inferred.
+    """
+    shapes = tensor_shapes(model)
+    stored = constants(model)
+    zeros = {
+        node.output[0]: _is_zero(node, stored)
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored
+    }
+    zeros.update({name: values == 0 for name, values in stored.items()})
+    try:
+        return sum(_nonzero_macs(node, shapes, zeros) for node in model.graph.node)
+    except KeyError:
+        return None
+
+
+def peak_activation_bytes(model: ModelProto) -> int | None:
+    """What the inputs, outputs and intermediate tensors of one inference need at once, at most.
+
+    Nodes run in the order of the file; a tensor is freed after the last node that reads it, an
+    output of the model never. Weights are not counted. Runtimes that work in place need less.
+
+    Returns:
+        Bytes for one sample; None when a shape or a type could not be inferred.
+    """
+    sizes = _sizes(model)
+    nodes = list(model.graph.node)
+    kept = {value.name for value in model.graph.output}
+    last = {name: index for index, node in enumerate(nodes) for name in names_read(node)}
+    live = {value.name: sizes.get(value.name) for value in input_values(model)}
+    stored = constants(model)
+    peak = 0
+    for index, node in enumerate(nodes):
+        live.update({name: sizes.get(name) for name in node.output if name and name not in stored})
+        held = list(live.values())
+        if None in held:
+            return None
+        peak = max(peak, sum(size or 0 for size in held))
+        live = {
+            name: size for name, size in live.items() if name in kept or last.get(name, -1) > index
+        }
+    return peak
+
+
+def _sizes(model: ModelProto) -> dict[str, int]:
+    """Bytes by computed tensor, a free axis counting as 1."""
+    import numpy as np
+
+    sizes = {}
+    for name, spec in computed_tensors(model).items():
+        try:
+            width = np.dtype(spec.dtype).itemsize
+        except TypeError:  # a type that numpy has no name for: strings, 4-bit integers
+            continue
+        sizes[name] = width * prod(axis or 1 for axis in spec.shape)
+    return sizes
 
 
 def _node_macs(node: NodeProto, shapes: Shapes) -> int:
@@ -63,3 +112,32 @@ def _node_macs(node: NodeProto, shapes: Shapes) -> int:
         steps_and_batch = prod(shapes[node.input[0]][:2])
         return steps_and_batch * (prod(shapes[node.input[1]]) + prod(shapes[node.input[2]]))
     return 0
+
+
+def _nonzero_macs(node: NodeProto, shapes: Shapes, zeros: Mapping[str, NDArray[Any]]) -> int:
+    """Every weight takes part in equally many multiplications of its layer."""
+    dense = _node_macs(node, shapes)
+    if not dense:
+        return 0
+    names = node.input[1:3] if node.op_type in _RECURRENT else node.input[:2]
+    found = [zeros[name] for name in names if name in zeros]
+    size = sum(zero.size for zero in found)
+    skipped = sum(int(zero.sum()) for zero in found)
+    return dense - (dense * skipped) // size if size else dense
+
+
+def _is_zero(node: NodeProto, stored: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Which elements of a stored tensor a DequantizeLinear makes zero."""
+    import numpy as np
+
+    values = stored[node.input[0]]
+    points = stored.get(node.input[2]) if len(node.input) > 2 else None
+    if points is None:
+        points = np.zeros((), values.dtype)
+    if points.ndim == 1 and points.size > 1:
+        axis = attribute(node, "axis", 1) % values.ndim
+        points = points.reshape([-1 if index == axis else 1 for index in range(values.ndim)])
+    if points.ndim not in (0, 1, values.ndim) or attribute(node, "block_size", 0):
+        return np.zeros(values.shape, bool)  # blocks have no common zero
+    zero: NDArray[Any] = values == points
+    return zero
