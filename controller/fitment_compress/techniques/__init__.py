@@ -11,12 +11,15 @@ from typing import Any, Final
 
 from fitment_compress.techniques.base import Technique
 from fitment_compress.techniques.channel_prune import ChannelPrune
+from fitment_compress.techniques.equalise import Equalise
 from fitment_compress.techniques.fp16 import Fp16
 from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
 from fitment_compress.techniques.int8_static import Int8Static
 from fitment_compress.techniques.magnitude_prune import MagnitudePrune
 from fitment_compress.techniques.recover import Recover
+from fitment_compress.techniques.tflite import ToTflite
+from fitment_compress.techniques.tflite_quantise import TfliteQuantise
 
 ENTRY_POINT_GROUP: Final = "fitment.techniques"
 """Each entry point names a subclass of `Technique` that takes no constructor arguments."""
@@ -24,12 +27,15 @@ ENTRY_POINT_GROUP: Final = "fitment.techniques"
 AnyTechnique = Technique[Any]
 BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     ChannelPrune,
+    Equalise,
     Fp16,
     Int8Static,
     Int8Dynamic,
     Int4Weights,
     MagnitudePrune,
     Recover,
+    TfliteQuantise,
+    ToTflite,
 )
 
 

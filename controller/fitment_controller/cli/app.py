@@ -26,6 +26,7 @@ _MODULES: Final = {
     "plan": "fitment_controller.cli.rollout",
     "rollout": "fitment_controller.cli.rollout",
     "event": "fitment_controller.cli.event",
+    "converter": "fitment_controller.cli.converter",
 }
 """Command to the module whose `register(app)` adds it."""
 
