@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -14,7 +13,7 @@ from torch import Tensor
 from fitment_compress.errors import TechniqueError
 from fitment_compress.training.augment import augment, blend, partners
 from fitment_compress.training.lesson import Lesson
-from fitment_compress.training.network import Network
+from fitment_compress.training.reference import Reference, tensor
 from fitment_runtime.dataset import Dataset
 
 REMEMBERED_BYTES: Final = 512 * 2**20
@@ -39,7 +38,7 @@ class Batch:
 class Lecture:
     """Goes through the samples in random orders; equal seeds give equal batches."""
 
-    def __init__(self, lesson: Lesson, samples: Dataset, teacher: Network, seed: int) -> None:
+    def __init__(self, lesson: Lesson, samples: Dataset, teacher: Reference, seed: int) -> None:
         """Prepare the samples.
 
         Raises:
@@ -50,7 +49,7 @@ class Lecture:
                 f"Training needs a batch axis; {', '.join(sorted(samples.whole))} has none.",
                 "Export the model with a free first axis, or use techniques that do not learn.",
             )
-        self._inputs = {name: _tensor(values) for name, values in samples.inputs.items()}
+        self._inputs = {name: tensor(values) for name, values in samples.inputs.items()}
         self._teacher = teacher
         self._count = len(samples)
         self._size = min(lesson.batch, self._count)
@@ -85,7 +84,8 @@ class Lecture:
         feeds = self._feeds(chosen)
         targets = None if self._labels is None else self._labels[chosen]
         if not self._images:
-            return Batch(feeds, self._memory.recall(chosen, lambda: self._ask(feeds)), targets)
+            said = self._memory.recall(chosen, lambda: self._teacher(feeds))
+            return Batch(feeds, said, targets)
         for name in self._images:
             feeds[name] = augment(feeds[name], self._kinds, self._generator)
         if self._mixes:
@@ -93,15 +93,10 @@ class Lecture:
             feeds = {name: blend(values, partner, share) for name, values in feeds.items()}
             targets = None if targets is None else blend(targets, partner, share)
         feeds = {name: _arranged(values) for name, values in feeds.items()}
-        return Batch(feeds, self._ask(feeds), targets)
+        return Batch(feeds, self._teacher(feeds), targets)
 
     def _feeds(self, chosen: Tensor) -> dict[str, Tensor]:
         return {name: _arranged(values[chosen]) for name, values in self._inputs.items()}
-
-    def _ask(self, feeds: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        with torch.no_grad():
-            said: Mapping[str, Tensor] = self._teacher(feeds)
-        return said
 
 
 class _Memory:
@@ -124,11 +119,6 @@ class _Memory:
                 kept[chosen] = values
             self._known[chosen] = True
         return said
-
-
-def _tensor(values: NDArray[Any]) -> Tensor:
-    kind = np.float32 if values.dtype.kind == "f" else np.int64
-    return torch.from_numpy(np.ascontiguousarray(values.astype(kind, copy=False)))
 
 
 def _arranged(values: Tensor) -> Tensor:

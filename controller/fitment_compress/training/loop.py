@@ -21,6 +21,7 @@ from fitment_compress.training.lesson import Lesson
 from fitment_compress.training.network import Network
 from fitment_compress.training.norm import fold_norms, give_biases, insert_norms
 from fitment_compress.training.objective import Objective, are_probabilities
+from fitment_compress.training.reference import FREE_FIX, Reference
 from fitment_compress.training.verify import refuse_difference
 
 PROBED_SAMPLES: Final = 256
@@ -49,7 +50,7 @@ def train(
         student = Network(student_model, makers, features[:1])
         if not student.weights:
             raise TechniqueError("This model stores no numbers that could learn.")
-        teacher = Network(source, watched=features[1:]).freeze()
+        teacher = Reference(source, features[1:])
         lecture = Lecture(lesson, context.training, teacher, context.seed)
         feeds = lecture.some(PROBED_SAMPLES)
         objective = _objective(lesson, lecture, context, student, teacher, features, feeds)
@@ -86,14 +87,15 @@ def _objective(
     lecture: Lecture,
     context: Context,
     student: Network,
-    teacher: Network,
+    teacher: Reference,
     features: tuple[str, ...],
     feeds: Mapping[str, Tensor],
 ) -> Objective:
     """What to ask for, decided on the teacher's outputs."""
-    with torch.no_grad():
-        own, his = student.eval()(feeds), teacher(feeds)
+    his = teacher(feeds)
     _refuse_fixed_batches(teacher, feeds, his)
+    with torch.no_grad():
+        own = student.eval()(feeds)
     label = context.training.label if context.training is not None else None
     first = teacher.outputs[0]
     classes = his[first].ndim == 2 and his[first].shape[1] > 1
@@ -120,18 +122,17 @@ def _variance(values: Tensor) -> Tensor:
 
 
 def _refuse_fixed_batches(
-    teacher: Network, feeds: Mapping[str, Tensor], together: Mapping[str, Tensor]
+    teacher: Reference, feeds: Mapping[str, Tensor], together: Mapping[str, Tensor]
 ) -> None:
     """Raise TechniqueError where a batch does not give what its samples give alone."""
-    with torch.no_grad():
-        alone = teacher({name: values[:1] for name, values in feeds.items()})
+    alone = teacher({name: values[:1] for name, values in feeds.items()})
     count = len(next(iter(feeds.values())))
     for name in teacher.outputs:
         batch, single = together[name], alone[name]
         if len(batch) != count or not torch.allclose(batch[:1], single, rtol=1e-2, atol=1e-3):
             raise TechniqueError(
                 "This model computes something else for a batch than for its samples alone.",
-                "Export it with a free batch axis, or use techniques that do not learn.",
+                FREE_FIX,
             )
 
 

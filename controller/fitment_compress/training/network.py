@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-import numpy as np
-import torch
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, helper
 from torch import Tensor, nn
@@ -24,6 +22,7 @@ from fitment_compress.training.constraints import Stored, Weight, WeightMaker, r
 from fitment_compress.training.grids import Pairs, read_pairs
 from fitment_compress.training.operators import COMPUTING, Operator
 from fitment_compress.training.quantised import QuantisedWeight
+from fitment_compress.training.reference import tensor
 from fitment_compress.training.shaping import SHAPING
 
 OPERATORS: Final[dict[str, Operator]] = {**COMPUTING, **SHAPING}
@@ -95,7 +94,9 @@ class Network(nn.Module):
         self._steps = _steps(model, pairs, self._wanted)
         self._build_weights(model, known, pairs, weights or {})
         self._constants = {
-            name: _constant(values) for name, values in known.items() if name not in self.weights
+            name: tensor(values.copy())
+            for name, values in known.items()
+            if name not in self.weights
         }
         self.norms = nn.ModuleDict()
         self._frozen: dict[str, Tensor] | None = None
@@ -219,9 +220,3 @@ def _attributes(node: NodeProto) -> dict[str, Any]:
     values = {entry.name: helper.get_attribute_value(entry) for entry in node.attribute}
     plain = {k: v.decode() if isinstance(v, bytes) else v for k, v in values.items()}
     return {**plain, "outputs": len(node.output)}
-
-
-def _constant(values: NDArray[Any]) -> Tensor:
-    """Floating-point numbers as float32, whole numbers as int64: all that operators ask for."""
-    kind = {"f": np.float32, "i": np.int64, "u": np.int64}.get(values.dtype.kind, values.dtype)
-    return torch.from_numpy(np.array(values, dtype=kind))

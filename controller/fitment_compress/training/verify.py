@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.training.constraints import to_array
 from fitment_compress.training.network import Network
+from fitment_compress.training.reference import Reference
 
 COMPARED_SAMPLES: Final = 8
 
@@ -30,21 +28,13 @@ def refuse_difference(model: ModelProto, network: Network, feeds: Mapping[str, T
     Raises:
         TechniqueError: the outputs differ by more than rounding.
     """
-    import onnxruntime as ort
-
     few = {name: values[:COMPARED_SAMPLES] for name, values in feeds.items()}
     with torch.no_grad():
         expected = network(few)
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = {value.name: value.type for value in session.get_inputs()}
-    found = session.run(
-        list(network.outputs),
-        {name: _fed(values, names[name]) for name, values in few.items()},
-    )
     quantised = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
-    for name, values in zip(network.outputs, found, strict=True):
-        difference = np.abs(np.asarray(values, np.float64) - expected[name].double().numpy())
-        scale = float(np.std(values) if quantised else np.abs(values).max())
+    for name, values in Reference(model)(few).items():
+        difference = (values.double() - expected[name].double()).abs()
+        scale = float(values.double().std() if quantised else values.abs().max())
         error = float(difference.mean() if quantised else difference.max())
         if error > (QUANTISED_TOLERANCE if quantised else TOLERANCE) * max(scale, 1e-6):
             raise TechniqueError(
@@ -52,10 +42,3 @@ def refuse_difference(model: ModelProto, network: Network, feeds: Mapping[str, T
                 f"at outputs of {scale:.2g}.",
                 "Use techniques that do not learn for this model.",
             )
-
-
-def _fed(values: Tensor, kind: str) -> NDArray[Any]:
-    """An array of the type that the input declares, such as `tensor(float16)`."""
-    plain = kind.removeprefix("tensor(").removesuffix(")")
-    name = {"float": "float32", "double": "float64"}.get(plain, plain)
-    return to_array(values, np.dtype(name))
