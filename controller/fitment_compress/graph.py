@@ -87,6 +87,40 @@ def replace_initializer(model: ModelProto, name: str, values: NDArray[Any]) -> N
     tensor.CopyFrom(numpy_helper.from_array(values, name))
 
 
+def sort_nodes(model: ModelProto) -> None:
+    """Put every node behind those whose outputs it reads, as the standard asks.
+
+    Some converters append what they insert at the end; shape inference then finds nothing.
+    """
+    made = {name for node in model.graph.node for name in node.output}
+    waiting = [(node, _reads(node) & made) for node in model.graph.node]
+    ordered: list[NodeProto] = []
+    available: set[str] = set()
+    while waiting:
+        later = []
+        for node, needed in waiting:
+            if needed <= available:
+                ordered.append(node)
+                available.update(node.output)
+            else:
+                later.append((node, needed))
+        if len(later) == len(waiting):  # a cycle: no order would help, and the runtime says so
+            return
+        waiting = later
+    del model.graph.node[:]
+    model.graph.node.extend(ordered)
+
+
+def _reads(node: NodeProto) -> set[str]:
+    """The tensors that a node needs, those of the graphs inside it included."""
+    names = set(node.input)
+    for entry in node.attribute:
+        for inner in (entry.g, *entry.graphs):
+            for nested in inner.node:
+                names |= _reads(nested)
+    return names
+
+
 def drop_unused_initializers(model: ModelProto) -> None:
     """Forget stored tensors that no node reads and no output shows."""
     used = {name for graph in walk(model.graph) for node in graph.node for name in node.input}

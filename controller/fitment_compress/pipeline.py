@@ -13,6 +13,7 @@ from fitment_compress.graph import (
     constants,
     dominant_precision,
     opset,
+    sort_nodes,
     strip_metadata,
 )
 from fitment_compress.techniques import known_techniques
@@ -73,6 +74,7 @@ def build(model: Any, steps: Sequence[RecipeStep], context: Context) -> Candidat
         traits.update(dict.fromkeys(technique.traits(options)))
         file_format, precision = technique.writes, technique.precision(options)
     if file_format == ONNX:
+        sort_nodes(model)
         strip_metadata(model)
         precision = dominant_precision(model)
     return Candidate(

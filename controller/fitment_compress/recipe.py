@@ -24,6 +24,7 @@ import yaml
 from pydantic import ValidationError
 
 from fitment_compress.errors import RecipeError, RequestError
+from fitment_compress.formats import ONNX
 from fitment_compress.techniques import AnyTechnique, known_techniques
 from fitment_contract.variant import RecipeStep
 
@@ -136,7 +137,9 @@ class _Reader:
                 f"recipe {name.value!r} needs a list of steps",
                 "Write `steps:` and techniques under it, or `steps: []` for the source itself.",
             )
-        return Recipe(name.value, tuple(self._step(step) for step in steps.value))
+        recipe = Recipe(name.value, tuple(self._step(step) for step in steps.value))
+        self._check_formats(recipe, steps)
+        return recipe
 
     def _step(self, node: yaml.Node) -> RecipeStep:
         if isinstance(node, yaml.ScalarNode):
@@ -151,6 +154,20 @@ class _Reader:
         options = {} if options_node is None else self._plain(options_node)
         self._check_options(technique, options, options_node or node)
         return RecipeStep(technique=technique.name, options=options)
+
+    def _check_formats(self, recipe: Recipe, node: yaml.SequenceNode) -> None:
+        """Each step must read what the step before it writes."""
+        written = ONNX
+        for step, where in zip(recipe.steps, node.value, strict=True):
+            technique = self._techniques[step.technique]
+            if technique.reads != written:
+                raise self._error(
+                    where,
+                    f"{technique.name} reads {technique.reads} files, and at this step there is "
+                    f"one in {written}",
+                    _advice(technique.reads, written),
+                )
+            written = technique.writes
 
     def _technique(self, node: yaml.Node) -> AnyTechnique:
         found = self._techniques.get(str(node.value))
@@ -201,6 +218,17 @@ class _Reader:
 
     def _error(self, node: yaml.Node, problem: str, fix: str) -> RecipeError:
         return RecipeError(self._path, node.start_mark.line + 1, problem, fix)
+
+
+def _advice(wanted: str, written: str) -> str:
+    makers = sorted(
+        name
+        for name, technique in known_techniques().items()
+        if technique.reads == written and technique.writes == wanted
+    )
+    if not makers:
+        return f"Do everything that works on {wanted} files before it."
+    return f"Put {' or '.join(makers)} before it."
 
 
 def _listed(names: set[str]) -> str:

@@ -79,6 +79,12 @@ def test_the_baseline_comes_first_whatever_it_is_called(tmp_path: Path) -> None:
             "sparsity, scope",
         ),
         (
+            "recipes:\n- name: a\n  steps:\n  - to-tflite\n  - fp16\n",
+            5,
+            "fp16 reads onnx files, and at this step there is one in tflite",
+            "before it",
+        ),
+        (
             "recipes:\n- {name: a, steps: []}\n- {name: a, steps: [fp16]}\n",
             3,
             "second recipe",
