@@ -100,3 +100,38 @@ def run(model: Path, feeds: Mapping[str, Array]) -> Array:
 def samples_in(data: Path, model: Path) -> int:
     """How many samples a data file holds for a model."""
     return len(load_dataset(data, find_runtime("onnxruntime").load(model).inputs))
+
+
+def unbalance(path: Path, model: Path, spread: float = 2.0, seed: int = 0) -> Path:
+    """A copy of a ReLU network with channels scaled by 10^-spread to 10^spread and back.
+
+    Every convolution whose output only one other reads, across a ReLU, takes part; what the
+    network computes stays as it was.
+    """
+    changed = load(model)
+    stored = {tensor.name: tensor for tensor in changed.graph.initializer}
+    nodes = list(changed.graph.node)
+    rng = np.random.default_rng(seed)
+
+    def scale(name: str, axis: int, factors: Array) -> None:
+        values = onnx.numpy_helper.to_array(stored[name])
+        shape = [1] * values.ndim
+        shape[axis] = -1
+        scaled = (values * factors.reshape(shape)).astype(np.float32)
+        stored[name].CopyFrom(constant(name, scaled))
+
+    for first in nodes:
+        readers = [node for node in nodes if first.output[0] in node.input]
+        if first.op_type != "Conv" or [node.op_type for node in readers] != ["Relu"]:
+            continue
+        second = [node for node in nodes if readers[0].output[0] in node.input]
+        if [node.op_type for node in second] != ["Conv"]:
+            continue
+        width = stored[first.input[2]].dims[0]
+        factors = 10.0 ** rng.uniform(-spread, spread, width)
+        for name in first.input[1:]:
+            scale(name, 0, factors)
+        depthwise = stored[second[0].input[1]].dims[1] == 1
+        scale(second[0].input[1], 0 if depthwise else 1, 1 / factors)
+    onnx.save(changed, path)
+    return path

@@ -16,6 +16,7 @@ from fitment_compress.techniques.fp16 import Fp16
 from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
 from fitment_compress.techniques.int8_static import Int8Static
+from fitment_compress.techniques.low_rank import LowRank
 from fitment_compress.techniques.magnitude_prune import MagnitudePrune
 from fitment_compress.techniques.recover import Recover
 from fitment_compress.techniques.tflite import ToTflite
@@ -32,6 +33,7 @@ BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     Int8Static,
     Int8Dynamic,
     Int4Weights,
+    LowRank,
     MagnitudePrune,
     Recover,
     TfliteQuantise,
