@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from fitment_compress.graph import attribute, drop_unused_initializers, walk
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
 
 
@@ -92,6 +93,35 @@ def tapped(model: ModelProto, names: Iterable[str]) -> ModelProto:
     copy.graph.output.extend(outputs)
     drop_dead_nodes(copy)
     return copy
+
+
+def unused_name(model: ModelProto, wish: str) -> str:
+    """`wish`, or the first `wish.N` that nothing in the main graph is called."""
+    taken = {name for node in model.graph.node for name in (*node.output, *node.input)}
+    taken.update(tensor.name for tensor in model.graph.initializer)
+    name, count = wish, 1
+    while name in taken:
+        name, count = f"{wish}.{count}", count + 1
+    return name
+
+
+def store(model: ModelProto, wish: str, values: NDArray[Any]) -> str:
+    """Add a float32 initializer; its name."""
+    from onnx import numpy_helper
+
+    name = unused_name(model, wish)
+    tensor = numpy_helper.from_array(values.astype("float32"), name)
+    model.graph.initializer.append(tensor)
+    return name
+
+
+def replace_node(model: ModelProto, node: NodeProto, others: Sequence[NodeProto]) -> None:
+    """Put nodes in the place of one; the last of them gives its output."""
+    nodes = list(model.graph.node)
+    position = next(index for index, one in enumerate(nodes) if one.output[0] == node.output[0])
+    nodes[position : position + 1] = others
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
 
 
 def rename_inputs(model: ModelProto, names: dict[str, str]) -> None:
