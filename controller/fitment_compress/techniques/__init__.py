@@ -11,7 +11,9 @@ from typing import Any, Final
 
 from fitment_compress.techniques.base import Technique
 from fitment_compress.techniques.channel_prune import ChannelPrune
+from fitment_compress.techniques.depthwise_separable import DepthwiseSeparable
 from fitment_compress.techniques.equalise import Equalise
+from fitment_compress.techniques.codebook import Codebook
 from fitment_compress.techniques.fp16 import Fp16
 from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
@@ -28,7 +30,9 @@ ENTRY_POINT_GROUP: Final = "fitment.techniques"
 AnyTechnique = Technique[Any]
 BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     ChannelPrune,
+    DepthwiseSeparable,
     Equalise,
+    Codebook,
     Fp16,
     Int8Static,
     Int8Dynamic,
