@@ -54,6 +54,7 @@ def test_every_flavour_is_made_and_decides_like_the_source(
     assert candidate.precision == "int8"
     assert candidate.traits == (flavour, "per-channel" if per_channel else "per-tensor")
     assert agreement(model, path, tmp_path) > 0.9
+    onnx.checker.check_model(path, full_check=True)  # among other things: nodes are in order
 
 
 def test_a_residual_block_runs_on_integer_kernels_only(tmp_path: Path) -> None:

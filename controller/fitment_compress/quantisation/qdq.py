@@ -92,6 +92,7 @@ def quantise(
     quantised: ModelProto = quantiser.quantize_model() if chosen else copy
     if not any(node.op_type == "QuantizeLinear" for node in quantised.graph.node):
         raise TechniqueError("The quantiser found nothing in this model that it can quantise.")
+    quantiser.model.topological_sort()
     return quantised
 
 
