@@ -17,7 +17,7 @@ from fitment_compress.fronts import PAIRS, Candidate, candidates
 from fitment_compress.orders import order_groups
 from fitment_compress.page.labels import Box
 from fitment_compress.page.markup import Markup, element, join
-from fitment_compress.page.plots import Plot, summary
+from fitment_compress.page.plots import Plot, legend_mark
 from fitment_compress.page.prose import facts, failures, glance, method, order_section
 from fitment_compress.page.sections import paragraph, section
 from fitment_compress.page.sensitivity import sensitivity_charts
@@ -72,7 +72,11 @@ def _sections(portfolio: Portfolio, of: Sequence[Candidate]) -> list[tuple[str, 
     found: tuple[tuple[str, str, Markup | None], ...] = (
         ("glance", "At a glance", glance(portfolio, of)),
         ("fronts", "Fronts", _fronts(portfolio, of)),
-        ("variants", "Variants", variants_table(portfolio, of)),
+        (
+            "variants",
+            "Variants",
+            join(paragraph(_VARIANTS, kind="note"), variants_table(portfolio, of)),
+        ),
         ("steps", "What each step did", steps),
         ("orders", "Which order won", orders),
         ("layers", "Sensitivity of layers", charts),
@@ -82,13 +86,17 @@ def _sections(portfolio: Portfolio, of: Sequence[Candidate]) -> list[tuple[str, 
     return [(identity, words, part) for identity, words, part in found if part is not None]
 
 
+_VARIANTS: Final = (
+    "Filled marks: on the front of score, latency and transferred bytes together. A difference "
+    "under two standard errors is no difference."
+)
 _STEPS: Final = (
     "Solid: what is there after the step. Outlined: what the step took away. Dark: what it added. "
     "The thin line is the source. In the score, the line leads from the score before the step."
 )
 _SENSITIVITY: Final = (
     "Each layer was compressed alone. Noise is the power of the change of the model's outputs over "
-    "the power of the outputs. Hatched layers were spared: left as they were because of it."
+    "the power of the outputs. Outlined layers were spared: left as they were because of it."
 )
 
 
@@ -118,7 +126,6 @@ def _fronts(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
         element("div", *figures, _class="plots"),
         element("p", _LEGEND, _class="legend"),
         element("p", "", id="readout", aria_live="polite"),
-        element("template", *(element("i", summary(one), data_v=one.number) for one in of)),
     )
 
 
@@ -128,9 +135,9 @@ def _key(drawing: Markup, words: str) -> Markup:
 
 
 _LEGEND: Final = join(
-    _key(element("circle", _class="dot best", cx=8, cy=8, r=4.5), "on this front"),
-    _key(element("circle", _class="dot", cx=8, cy=8, r=4.5), "beaten in both"),
-    _key(element("polygon", _class="dot base", points="2,8 8,2 14,8 8,14"), "baseline"),
+    _key(legend_mark(best=True), "on this front"),
+    _key(legend_mark(best=False), "beaten in both"),
+    _key(legend_mark(best=False, baseline=True), "baseline"),
     _key(element("line", _class="error", x1=8, x2=8, y1=1, y2=15), "one standard error"),
     _key(element("polygon", _class="dot", points="2,4 14,4 8,13"), "far below"),
     element("span", "Numbers are those of the table."),

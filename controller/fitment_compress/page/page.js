@@ -1,9 +1,6 @@
 "use strict";
 // Sorts the variants, and lights up a variant wherever it appears.
 (() => {
-  const said = {};
-  const template = document.querySelector("#fronts template");
-  for (const item of template ? template.content.children : []) said[item.dataset.v] = item.textContent;
   const readout = document.getElementById("readout");
   let current = null;
 
@@ -12,8 +9,9 @@
     current = number;
     document.querySelectorAll(".on").forEach((one) => one.classList.remove("on"));
     document.querySelectorAll(".plots svg").forEach((one) => one.classList.toggle("pointed", number !== null));
-    if (readout) readout.textContent = number === null ? "" : said[number] || "";
+    if (readout) readout.textContent = "";
     if (number === null) return;
+    if (readout) readout.textContent = document.querySelector(`.point[data-v="${number}"] title`)?.textContent ?? "";
     document.querySelectorAll(`[data-v="${number}"]`).forEach((one) => one.classList.add("on"));
   }
   const numberAt = (target) => target.closest("[data-v]")?.dataset.v ?? null;
@@ -28,8 +26,9 @@
   const headings = [...table.querySelectorAll(".sortable th")];
   const value = (row, column) => {
     const cell = row.cells[column];
-    const number = parseFloat(cell.dataset.s ?? cell.textContent);
-    return Number.isNaN(number) ? (cell.dataset.s ?? null) : number;
+    if (cell.tagName === "TH") return cell.textContent;
+    const number = parseFloat(cell.dataset.s ?? cell.textContent.replace(/,/g, ""));
+    return Number.isNaN(number) ? null : number;
   };
   function sort(column, descending) {
     const body = table.tBodies[0];

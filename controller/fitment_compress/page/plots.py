@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 from fitment_compress.fronts import Candidate, Quantity, front, goodness
@@ -38,7 +40,7 @@ class Plot:
 
     def draw(self) -> Markup:
         """Everything inside the `svg` element."""
-        best = front(self.of, self.pair)
+        best = self._best
         # What matters is drawn last, over the rest, and labelled first.
         ordered = sorted(self.of, key=lambda one: (one not in best, one.name != self.baseline))
         return join(
@@ -51,23 +53,34 @@ class Plot:
     def told(self) -> str:
         """The text alternative: what is drawn, and who is on the front."""
         abscissa, ordinate = (_NAMES[quantity] for quantity in self.pair)
-        best = front(self.of, self.pair)
+        best = self._best
         named = "; ".join(summary(one) for one in best[:_TOLD])
         rest = f"; and {len(best) - _TOLD} more" if len(best) > _TOLD else ""
         return f"{ordinate} over {abscissa}, {len(self.of)} variants. On the front: {named}{rest}."
 
+    @cached_property
+    def _best(self) -> tuple[Candidate, ...]:
+        return front(self.of, self.pair)
+
+    @cached_property
+    def _scales(self) -> dict[Quantity, Scale]:
+        return {quantity: self._scale(quantity) for quantity in self.pair}
+
     def _scale(self, quantity: Quantity) -> Scale:
-        if quantity is Quantity.SCORE:
-            error = max(one.score.standard_error or 0.0 for one in self.of)
-            return for_scores([one.goodness for one in self.of], error)
-        return logarithmic([one.cost(quantity) for one in self.of])
+        if quantity is not Quantity.SCORE:
+            return logarithmic([one.cost(quantity) for one in self.of])
+        error = max(one.score.standard_error or 0.0 for one in self.of)
+        important = [
+            one.goodness for one in self.of if one in self._best or one.name == self.baseline
+        ]
+        return for_scores([one.goodness for one in self.of], error, important)
 
     def _x(self, value: float) -> float:
-        share = self._scale(self.pair[0]).share(value)
+        share = self._scales[self.pair[0]].share(value)
         return self.frame.left + share * (self.frame.right - self.frame.left)
 
     def _y(self, value: float) -> float:
-        share = self._scale(self.pair[1]).share(value)
+        share = self._scales[self.pair[1]].share(value)
         return self.frame.bottom - share * (self.frame.bottom - self.frame.top)
 
     def _at(self, one: Candidate) -> tuple[float, float]:
@@ -82,13 +95,13 @@ class Plot:
     def _axes(self) -> Markup:
         frame, score = self.frame, self.of[0].score
         parts: list[Markup] = []
-        for tick in self._scale(self.pair[1]).ticks:
+        for tick in self._scales[self.pair[1]].ticks:
             y = self._y(tick)
             parts.append(_line("grid", frame.left, y, frame.right, y))
             value = goodness(score, tick) if self.pair[1] is Quantity.SCORE else tick
             label = tick_text(self.pair[1], value, score.metric)
             parts.append(svg_text(frame.left - 8, y + 4, label, "tick", "end"))
-        for tick in self._scale(self.pair[0]).ticks:
+        for tick in self._scales[self.pair[0]].ticks:
             x = self._x(tick)
             parts.append(_line("grid", x, frame.top, x, frame.bottom))
             label = tick_text(self.pair[0], tick, score.metric)
@@ -103,20 +116,23 @@ class Plot:
         return join(*parts)
 
     def _stair(self, best: Sequence[Candidate]) -> Markup:
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in self._stair_points(best))
+        return element("polyline", _class="stair", points=path)
+
+    def _stair_points(self, best: Sequence[Candidate]) -> list[tuple[float, float]]:
         """What can be had for each cost: level until the next member of the front."""
         points: list[tuple[float, float]] = []
         for x, y in (self._at(one) for one in best):
             if points:
                 points.append((x, points[-1][1]))
             points.append((x, y))
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        return element("polyline", _class="stair", points=path)
+        return points
 
     def _mark(self, one: Candidate, best: bool) -> Markup:
         (x, y), r = self._at(one), self._radius(one)
         kind = "dot best" if best else "dot"
         error = Markup("")
-        if self.pair[1] is Quantity.SCORE and self._scale(Quantity.SCORE).hides(one.goodness):
+        if self.pair[1] is Quantity.SCORE and self._scales[Quantity.SCORE].hides(one.goodness):
             mark = _polygon(kind, (x - 6, y - 9), (x + 6, y - 9), (x, y))
         elif one.name == self.baseline:
             r *= 1.3
@@ -137,11 +153,16 @@ class Plot:
             texts = (f"{number} {one.name}", number) if one in best else (number,)
             spots.append(Spot(*self._at(one), self._radius(one), texts))
         labels = []
-        for one, label in zip(ordered, place(spots, self.frame), strict=True):
+        stair = self._stair_points(best)
+        walls = [
+            Box(min(x, u) - 1, min(y, v) - 1, max(x, u) + 1, max(y, v) + 1)
+            for (x, y), (u, v) in pairwise(stair)
+        ]
+        for one, label in zip(ordered, place(spots, self.frame, walls), strict=True):
             if label is None:
                 continue
             number, _, name = label.text.partition(" ")
-            words = join(element("tspan", number, _class="number"), f" {name}" if name else "")
+            words = join(number, element("tspan", f" {name}") if name else "")
             kind = "label best" if one in best else "label"
             x, y = label.box.left, label.box.bottom - 3
             labels.append(element("text", words, _class=kind, x=x, y=y, data_v=one.number))
@@ -162,6 +183,14 @@ def tick_text(quantity: Quantity, value: float, metric: str) -> str:
     if quantity is Quantity.LATENCY:
         return duration(value)
     return count_bytes(value).replace(".0 ", " ")
+
+
+def legend_mark(best: bool, baseline: bool = False) -> Markup:
+    """How a variant is drawn, for a drawing of 16 by 16 units."""
+    kind = "dot best" if best else "dot"
+    if baseline:
+        return _polygon(f"{kind} base", (2, 8), (8, 2), (14, 8), (8, 14))
+    return element("circle", _class=kind, cx=8, cy=8, r=4.5)
 
 
 def svg_text(x: float, y: float, words: str, kind: str, anchor: str = "start") -> Markup:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from fitment_compress.fronts import Candidate, Quantity, front, without_loss
 from fitment_compress.orders import OrderGroup, explain, score_difference
 from fitment_compress.page.markup import Markup, element, join
-from fitment_compress.page.sections import DASH, heading, number, paragraph, scrolling
+from fitment_compress.page.sections import DASH, heading, minus, number, paragraph, scrolling
 from fitment_compress.wording import (
     TIMES,
     count_bytes,
@@ -51,19 +51,35 @@ def facts(portfolio: Portfolio) -> Markup:
 
 def glance(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
     """What most people came for: how small and how fast without a loss."""
-    kept = without_loss(of)
-    rows = []
-    if kept:
-        smallest = front(kept, (Quantity.BYTES, Quantity.LATENCY))[0]
-        fastest = front(kept, (Quantity.LATENCY, Quantity.BYTES))[0]
-        rows = [
-            ("Smallest without a measurable loss", smallest),
-            ("Fastest without a measurable loss", fastest),
-        ]
-    rows.append(("Smallest of all", front(of, (Quantity.BYTES, Quantity.SCORE))[0]))
-    rows.append(("Fastest of all", front(of, (Quantity.LATENCY, Quantity.SCORE))[0]))
+    named: dict[int, list[str]] = {}
+    for words, one in _picks(of):
+        named.setdefault(one.number, []).append(words)
     baseline = next(one for one in of if one.name == portfolio.baseline)
-    return element("div", *(_card(words, one, baseline) for words, one in rows), _class="glance")
+    cards = (_card(_together(words), of[number - 1], baseline) for number, words in named.items())
+    return element("div", *cards, _class="glance")
+
+
+def _picks(of: Sequence[Candidate]) -> list[tuple[str, Candidate]]:
+    small = (Quantity.BYTES, Quantity.LATENCY, Quantity.SCORE)
+    fast = (Quantity.LATENCY, Quantity.BYTES, Quantity.SCORE)
+    picks = []
+    kept = without_loss(of)
+    if kept:
+        picks.append(("smallest without a measurable loss", front(kept, small)[0]))
+        picks.append(("fastest without a measurable loss", front(kept, fast)[0]))
+    picks.append(("smallest of all", front(of, small)[0]))
+    picks.append(("fastest of all", front(of, fast)[0]))
+    return picks
+
+
+def _together(words: Sequence[str]) -> str:
+    """`smallest of all`, `fastest of all`: `Smallest and fastest of all`."""
+    kinds: dict[str, list[str]] = {}
+    for each in words:
+        kind, _, which = each.partition(" ")
+        kinds.setdefault(which, []).append(kind)
+    said = "; ".join(f"{' and '.join(kind)} {which}" for which, kind in kinds.items())
+    return said[0].upper() + said[1:]
 
 
 def _card(words: str, one: Candidate, baseline: Candidate) -> Markup:
@@ -79,7 +95,7 @@ def _card(words: str, one: Candidate, baseline: Candidate) -> Markup:
             "ul",
             element("li", element("b", f"{small:.2f}{TIMES}"), f" the bytes ({size})"),
             element("li", element("b", f"{fast:.2f}{TIMES}"), f" the speed ({time})"),
-            element("li", change or "score not compared"),
+            element("li", minus(change) or "score not compared"),
         ),
         _class="card",
         data_v=one.number,
@@ -111,7 +127,7 @@ def _group(group: OrderGroup, metric: str) -> Markup:
     ]
     for entry in group.failed:
         cells = (
-            element("td", DASH, _class="n"),
+            element("td", DASH),
             element("th", recipe_text(entry.recipe), scope="row", _class="l"),
             element("td", entry.name, _class="l"),
             element("td", f"Failed: {entry.failure or 'no reason given.'}", colspan=4, _class="l"),
@@ -128,7 +144,7 @@ def _order_row(place: int, one: Candidate, winner: Candidate) -> Markup:
     )
     return element(
         "tr",
-        element("td", str(place), _class="n"),
+        element("td", str(place)),
         element("th", recipe_text(one.entry.recipe), scope="row", _class="l"),
         element("td", one.name, _class="l"),
         number(score_with_error(metric, one.score.value, one.score.standard_error)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 VISIBLE_SHARE: Final = 0.15
@@ -12,7 +13,10 @@ VISIBLE_SHARE: Final = 0.15
 collapsed variant does not squeeze all others into a line."""
 
 _MOST_TICKS: Final = 6
-_LOG_STEPS: Final = ((1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1, 3), (1,))
+_LEAST_GAP: Final = 0.14
+"""Share of an axis that the words beside a tick need."""
+
+_LOG_STEPS: Final = ((1, 1.5, 2, 3, 5, 7), (1, 1.5, 2, 3, 5), (1, 2, 5), (1, 3), (1,))
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,17 @@ def logarithmic(values: Sequence[float]) -> Scale:
     return Scale(low, high, _logarithmic_ticks(low, high), logarithmic=True)
 
 
-def for_scores(goodness: Sequence[float], error: float) -> Scale:
+def for_scores(goodness: Sequence[float], error: float, important: Sequence[float] = ()) -> Scale:
     """A linear axis for scores, turned so that higher is better.
 
     Args:
         goodness: at least one value; what is far below the best is left out of view.
         error: the largest standard error, for which there shall be room.
+        important: those of them that decide how far down the view reaches; without any, all.
     """
     best = max(goodness)
-    floor = min(value for value in goodness if value >= best - VISIBLE_SHARE * abs(best))
+    worst = best - VISIBLE_SHARE * abs(best)
+    floor = min((value for value in important or goodness if value >= worst), default=best)
     room = max(0.12 * (best - floor), 1.2 * error) or 0.01
     low, high = floor - room, best + room
     return Scale(low, high, linear_ticks(low, high))
@@ -80,6 +86,7 @@ def _logarithmic_ticks(low: float, high: float) -> tuple[float, ...]:
     for steps in _LOG_STEPS:
         ticks = [step * 10.0**decade for decade in decades for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= _MOST_TICKS:
+        gaps = [math.log(b / a) / math.log(high / low) for a, b in pairwise(ticks)]
+        if min(gaps, default=1.0) >= _LEAST_GAP:
             break
     return tuple(ticks)

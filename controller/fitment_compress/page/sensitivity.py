@@ -6,12 +6,23 @@ import math
 from collections.abc import Sequence
 from typing import Final
 
-from fitment_compress.page.markup import Markup, element
-from fitment_compress.page.sections import heading, number, paragraph, picture, scrolling
+from fitment_compress.page.markup import Markup, element, join
+from fitment_compress.page.sections import (
+    bar,
+    heading,
+    most_important,
+    number,
+    paragraph,
+    picture,
+    scrolling,
+)
 from fitment_compress.wording import noise_text, step_text
-from fitment_contract.portfolio import LayerSensitivity, Portfolio
+from fitment_contract.portfolio import LayerSensitivity, Portfolio, PortfolioEntry
 
 _WIDTH: Final = 240
+_MOST: Final = 8
+"""Charts on the page."""
+
 _SHOWN: Final = 24
 """Layers in a chart; of a larger model, the most sensitive ones and every spared one."""
 
@@ -20,16 +31,20 @@ Layers = tuple[LayerSensitivity, ...]
 
 def sensitivity_charts(portfolio: Portfolio) -> Markup | None:
     """One chart per different result; None when no technique tried layers one by one."""
-    found: dict[tuple[str, Layers], list[str]] = {}
+    found: dict[tuple[str, Layers], list[PortfolioEntry]] = {}
     for entry in portfolio.entries:
         for stage in entry.stages:
             if stage.sensitivity:
-                key = (step_text(stage.step), stage.sensitivity)
-                found.setdefault(key, []).append(entry.name)
+                found.setdefault((step_text(stage.step), stage.sensitivity), []).append(entry)
     if not found:
         return None
-    charts = (_chart(step, layers, names) for (step, layers), names in found.items())
-    return element("div", *charts, _class="charts")
+    shown, rest = most_important(
+        list(found.items()), _MOST, lambda item: any(entry.pareto for entry in item[1]), "results"
+    )
+    charts = (
+        _chart(step, layers, [entry.name for entry in entries]) for (step, layers), entries in shown
+    )
+    return join(element("div", *charts, _class="charts"), rest)
 
 
 def most_sensitive(layers: Sequence[LayerSensitivity]) -> list[LayerSensitivity]:
@@ -69,19 +84,12 @@ def _row(layer: LayerSensitivity, low: float, high: float) -> Markup:
     share = 0.0
     if layer.noise_ratio > 0:
         share = math.log(layer.noise_ratio / low) / math.log(high / low)
-    bar = element(
-        "rect",
-        _class="spared" if layer.spared else "there",
-        x=0.5,
-        y=2,
-        width=max(share * (_WIDTH - 1), 1.0),
-        height=10,
-    )
+    drawing = bar("spared" if layer.spared else "there", 0.5, 0.5 + share * (_WIDTH - 1))
     return element(
         "tr",
         element("th", layer.layer, scope="row", _class="l"),
         element("td", layer.operator, _class="l"),
-        picture(bar, _WIDTH),
+        picture(drawing),
         number(noise_text(layer.noise_ratio)),
         element("td", "spared" if layer.spared else "", _class="l"),
     )

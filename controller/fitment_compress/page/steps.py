@@ -10,14 +10,16 @@ from typing import Final
 from fitment_compress.fronts import Candidate, goodness
 from fitment_compress.page.markup import Markup, element, join
 from fitment_compress.page.scales import Scale, for_scores
-from fitment_compress.page.sections import heading, number, picture, scrolling
+from fitment_compress.page.sections import bar, heading, most_important, number, picture, scrolling
 from fitment_compress.page.units import Unit, bytes_unit, count_unit, seconds_unit
 from fitment_compress.waterfall import State, states
 from fitment_compress.wording import difference_text, score_with_error, step_text
 from fitment_contract.portfolio import Portfolio, PortfolioEntry
 
-_WIDTH: Final = 120
-_HEIGHT: Final = 14
+_WIDTH: Final = 100
+_MOST: Final = 32
+"""Recipes shown; the page stays small when a search has tried hundreds."""
+
 _REACH: Final = 2.0
 """Bars end at this many times the source, so that one slow step does not shrink all others."""
 
@@ -38,9 +40,10 @@ class _Scales:
 def steps_table(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup | None:
     """One group of rows per recipe; None when no recipe was measured after each step."""
     source = next(one for one in of if one.name == portfolio.baseline)
-    recipes = [entry for entry in portfolio.entries if entry.stages]
-    if not recipes:
+    told = [entry for entry in portfolio.entries if entry.stages]
+    if not told:
         return None
+    recipes, rest = most_important(told, _MOST, lambda entry: entry.pareto, "recipes")
     start = states(portfolio, source.entry)[0]
     chains = [(entry, states(portfolio, entry)) for entry in recipes]
     scales = _scales([start, *(state for _, chain in chains for state in chain)], start)
@@ -51,12 +54,12 @@ def steps_table(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup | None:
     groups = [_group(entry, chain, start, scales, portfolio) for entry, chain in chains]
     caption = element("caption", "Each recipe step by step", _class="unseen")
     table = element("table", caption, head, first, *groups, _class="steps")
-    return scrolling(table, "What each step did")
+    return join(scrolling(table, "What each step did"), rest)
 
 
 def _headings(portfolio: Portfolio, scales: _Scales) -> tuple[Markup, ...]:
     return (
-        heading("after the step", _class="l"),
+        heading("step", _class="l"),
         heading(portfolio.metric.name, "± standard error", colspan=2),
         heading("difference", f"from {portfolio.baseline}"),
         heading("transferred", scales.bytes_unit.symbol, colspan=2),
@@ -103,12 +106,12 @@ def _row(
     return element(
         "tr",
         element("th", words, scope="row", _class="l"),
-        picture(_score_bar(after, before, start, scales.score), _WIDTH),
+        picture(_score_bar(after, before, start, scales.score)),
         number(scored),
         number(compared),
-        picture(transferred, _WIDTH),
+        picture(transferred),
         number(scales.bytes_unit.text(after.transferred)),
-        picture(latency, _WIDTH),
+        picture(latency),
         number(seconds),
         number(scales.bytes_unit.text(after.size_bytes)),
         number("" if after.parameters is None else scales.parameters_unit.text(after.parameters)),
@@ -144,11 +147,11 @@ def _bar(after: float | None, before: float | None, source: float | None, scale:
         return Markup("")
     now = _WIDTH * scale.share(after)
     was = now if before is None else _WIDTH * scale.share(before)
-    parts = [_block("there", 0.0, min(now, was))]
+    parts = [bar("there", 0.0, min(now, was))]
     if was > now:
-        parts.append(_block("gone", now, was))
+        parts.append(bar("gone", now, was))
     if now > was:
-        parts.append(_block("more", was, now))
+        parts.append(bar("more", was, now))
     if after > scale.high:
         parts.append(element("path", _class="over", d=f"M{_WIDTH - 7} 2l5 5l-5 5z"))
     if source is not None:
@@ -164,12 +167,12 @@ def _score_bar(after: State, before: State, start: State, scale: Scale | None) -
     x, parts = _WIDTH * scale.share(value), []
     if before.score is not None:
         was = _WIDTH * scale.share(goodness(before.score, before.score.value))
-        parts.append(element("line", _class="path", x1=was, x2=x, y1=7, y2=7))
+        parts.append(element("path", _class="path", d=f"M{was:.1f} 7H{x:.1f}"))
     if scale.hides(value):
         parts.append(element("path", _class="over", d="M8 2l-6 5l6 5z"))
     else:
         low, high = (_WIDTH * scale.share(value + sign * error) for sign in (-1, 1))
-        parts.append(element("line", _class="error", x1=low, x2=high, y1=7, y2=7))
+        parts.append(element("path", _class="error", d=f"M{low:.1f} 7H{high:.1f}"))
         parts.append(element("circle", _class="dot best", cx=x, cy=7, r=3))
     if start.score is not None:
         at = _WIDTH * scale.share(goodness(start.score, start.score.value))
@@ -177,9 +180,5 @@ def _score_bar(after: State, before: State, start: State, scale: Scale | None) -
     return join(*parts)
 
 
-def _block(kind: str, left: float, right: float) -> Markup:
-    return element("rect", _class=kind, x=left, y=2, width=max(right - left, 0.5), height=10)
-
-
 def _tick(x: float) -> Markup:
-    return element("line", _class="source", x1=x, x2=x, y1=0, y2=_HEIGHT)
+    return element("path", _class="source", d=f"M{x:.1f} 0v14")

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from fitment_compress.fronts import Candidate
 from fitment_compress.page.markup import Markup, element, join
+from fitment_compress.page.plots import legend_mark
 from fitment_compress.page.sections import heading, number, scrolling
 from fitment_compress.page.units import Unit, bytes_unit, count_unit, seconds_unit
 from fitment_compress.wording import (
     TIMES,
     difference_text,
     is_significant,
-    kernels_text,
     recipe_text,
     score_text,
     score_with_error,
@@ -46,7 +46,7 @@ def variants_table(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
     baseline = next(one for one in of if one.name == portfolio.baseline)
     groups = _groups(portfolio, of, baseline)
     top = join(
-        element("th", "", colspan=2),
+        element("td", colspan=2),
         *(
             element("th", group.words, scope="colgroup", colspan=len(group.columns))
             for group in groups
@@ -73,22 +73,20 @@ def variants_table(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
 
 
 def _row(one: Candidate, columns: Sequence[_Column], baseline: str) -> Markup:
-    badges = []
-    if one.entry.pareto:
-        badges.append(element("span", "front", _class="badge best"))
+    words = "on the front" if one.entry.pareto else "beaten"
+    mark = legend_mark(one.entry.pareto, one.name == baseline)
     if one.name == baseline:
-        badges.append(element("span", "baseline", _class="badge"))
+        words = f"baseline, {words}"
     name = element(
         "th",
+        element("svg", mark, viewBox="0 0 16 16", role="img", aria_label=words),
         element("span", one.name, _class="called"),
-        *badges,
         scope="row",
         _class="l",
         title=recipe_text(one.entry.recipe),
-        data_s=one.name,
     )
     cells = (column.cell(one) for column in columns)
-    place = element("td", str(one.number), _class="n faint")
+    place = element("td", str(one.number), _class="faint")
     return element("tr", place, name, *cells, id=f"v{one.number}", data_v=one.number)
 
 
@@ -101,6 +99,18 @@ def _groups(
     threads = ", ".join(sorted({str(_report(one).latency.threads) for one in of}))
     return (
         _Group("quality", _quality(portfolio)),
+        _Group(
+            "bytes",
+            (
+                _numbers("on disk", size, lambda one: one.variant.artifact.size_bytes),
+                _numbers("transferred", size, lambda one: one.variant.compressed_bytes),
+                _Column(
+                    "ratio",
+                    f"{TIMES} {portfolio.baseline}",
+                    _ratio(lambda one: one.entry.transferred_ratio),
+                ),
+            ),
+        ),
         _Group(
             f"latency, {threads} thread" + ("" if threads == "1" else "s"),
             (
@@ -115,18 +125,9 @@ def _groups(
             ),
         ),
         _Group(_all_threads(of), (_numbers("p50", seconds, _all_threads_seconds),)),
-        _Group("runtime", (_Column("integer kernels", "of all", _kernels),)),
         _Group(
-            "bytes",
-            (
-                _numbers("on disk", size, lambda one: one.variant.artifact.size_bytes),
-                _numbers("transferred", size, lambda one: one.variant.compressed_bytes),
-                _Column(
-                    "ratio",
-                    f"{TIMES} {portfolio.baseline}",
-                    _ratio(lambda one: one.entry.transferred_ratio),
-                ),
-            ),
+            "integer kernels",
+            (_Column("conv", "of all", _convolutions), _Column("matmul", "of all", _products)),
         ),
         _Group(
             "memory, peak",
@@ -150,7 +151,7 @@ def _quality(portfolio: Portfolio) -> tuple[_Column, ...]:
 
     def scored(one: Candidate) -> Markup:
         words = score_with_error(metric, one.score.value, one.score.standard_error)
-        return number(words, one.score.value)
+        return number(words)
 
     def compared(one: Candidate) -> Markup:
         difference = one.entry.difference
@@ -159,7 +160,7 @@ def _quality(portfolio: Portfolio) -> tuple[_Column, ...]:
         words = difference_text(metric, difference, error=True)
         if is_significant(difference):
             return number(words, difference.value)
-        return element("td", words, _class="n faint", data_s=f"{difference.value:.9g}")
+        return element("td", words, _class="faint", data_s=f"{difference.value:.6g}")
 
     def worst(one: Candidate) -> Markup:
         name = one.score.worst_slice
@@ -167,7 +168,7 @@ def _quality(portfolio: Portfolio) -> tuple[_Column, ...]:
             return number("")
         value = one.score.slices[name].value
         words = join(element("span", name, _class="slice"), f" {score_text(metric, value)}")
-        return element("td", words, _class="n", data_s=f"{value:.9g}")
+        return element("td", words, data_s=f"{value:.6g}")
 
     def agrees(one: Candidate) -> Markup:
         agreement = one.entry.agreement
@@ -189,7 +190,7 @@ def _report(one: Candidate) -> BenchmarkReport:
 def _numbers(words: str, unit: Unit, value: Value) -> _Column:
     def cell(one: Candidate) -> Markup:
         found = value(one)
-        return number("") if found is None else number(unit.text(found), found)
+        return number("") if found is None else number(unit.text(found))
 
     return _Column(words, unit.symbol, cell)
 
@@ -205,16 +206,23 @@ def _sized(
 def _ratio(value: Value) -> Callable[[Candidate], Markup]:
     def cell(one: Candidate) -> Markup:
         found = value(one)
-        return number("") if found is None else number(f"{found:.2f}", found)
+        return number("") if found is None else number(f"{found:.2f}")
 
     return cell
 
 
-def _kernels(one: Candidate) -> Markup:
+def _convolutions(one: Candidate) -> Markup:
     kernels = _report(one).kernels
-    total = kernels.convolutions + kernels.matmuls
-    integer = kernels.integer_convolutions + kernels.integer_matmuls
-    return number(kernels_text(kernels), integer / total if total else None)
+    return _share(kernels.integer_convolutions, kernels.convolutions)
+
+
+def _products(one: Candidate) -> Markup:
+    kernels = _report(one).kernels
+    return _share(kernels.integer_matmuls, kernels.matmuls)
+
+
+def _share(integer: int, total: int) -> Markup:
+    return number(f"{integer}/{total}" if total else "")
 
 
 def _all_threads(of: Sequence[Candidate]) -> str:
