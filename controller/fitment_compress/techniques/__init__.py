@@ -11,15 +11,16 @@ from typing import Any, Final
 
 from fitment_compress.techniques.base import Technique
 from fitment_compress.techniques.channel_prune import ChannelPrune
+from fitment_compress.techniques.codebook import Codebook
 from fitment_compress.techniques.depthwise_separable import DepthwiseSeparable
 from fitment_compress.techniques.equalise import Equalise
-from fitment_compress.techniques.codebook import Codebook
 from fitment_compress.techniques.fp16 import Fp16
 from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
 from fitment_compress.techniques.int8_static import Int8Static
 from fitment_compress.techniques.low_rank import LowRank
 from fitment_compress.techniques.magnitude_prune import MagnitudePrune
+from fitment_compress.techniques.nm_prune import NMPrune
 from fitment_compress.techniques.recover import Recover
 from fitment_compress.techniques.tflite import ToTflite
 from fitment_compress.techniques.tflite_quantise import TfliteQuantise
@@ -31,14 +32,15 @@ AnyTechnique = Technique[Any]
 BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     ChannelPrune,
     DepthwiseSeparable,
-    Equalise,
     Codebook,
+    Equalise,
     Fp16,
     Int8Static,
     Int8Dynamic,
     Int4Weights,
     LowRank,
     MagnitudePrune,
+    NMPrune,
     Recover,
     TfliteQuantise,
     ToTflite,
