@@ -33,7 +33,7 @@ WORTHWHILE_RATIO: Final = 0.95
 """Encoded over plain size above which an encoding is not worth a device's time."""
 
 _LARGEST_TABLE: Final = 256
-_SAMPLE_BYTES: Final = 1 << 20
+_SAMPLE_BYTES: Final = 1 << 17
 _REGION_BYTES: Final = 8
 """About what the directions say of a region."""
 _CODER_RATIO: Final = 0.01
