@@ -111,3 +111,30 @@ def without_loss(of: Sequence[Candidate]) -> tuple[Candidate, ...]:
         if not (worse and is_significant(difference)):
             kept.append(one)
     return tuple(kept)
+
+
+def picks(of: Sequence[Candidate]) -> list[tuple[str, Candidate]]:
+    """What most people look for: how small and how fast without a loss, and at all.
+
+    Returns:
+        What each is best at, and who: `Smallest and fastest of all`.
+    """
+    small = (Quantity.BYTES, Quantity.LATENCY, Quantity.SCORE)
+    fast = (Quantity.LATENCY, Quantity.BYTES, Quantity.SCORE)
+    named: dict[int, list[str]] = {}
+    for which, among in (("without a measurable loss", without_loss(of)), ("of all", of)):
+        if not among:
+            continue
+        smallest, fastest = front(among, small)[0], front(among, fast)[0]
+        if smallest is fastest:
+            named.setdefault(smallest.number, []).append(f"smallest and fastest {which}")
+            continue
+        named.setdefault(smallest.number, []).append(f"smallest {which}")
+        named.setdefault(fastest.number, []).append(f"fastest {which}")
+    said = {number: "; ".join(words) for number, words in named.items()}
+    return [
+        (words[0].upper() + words[1:], one)
+        for number, words in said.items()
+        for one in of
+        if one.number == number
+    ]

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, TextIO
 
-from fitment_compress.fronts import PAIRS, Candidate, Quantity, candidates, front
+from fitment_compress.errors import RequestError
+from fitment_compress.fronts import PAIRS, Candidate, Quantity, candidates, front, picks
 from fitment_compress.orders import explain, order_groups
+from fitment_compress.waterfall import State, states
 from fitment_compress.wording import (
     count_bytes,
     difference_text,
     duration,
     kernels_text,
+    noise_text,
+    printable,
+    recipe_text,
     score_text,
     score_with_error,
+    step_text,
 )
 from fitment_contract.benchmark import Score
-from fitment_contract.portfolio import EntryStatus, Portfolio, PortfolioEntry
+from fitment_contract.portfolio import EntryStatus, LayerSensitivity, Portfolio, PortfolioEntry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,27 +40,121 @@ _PLAIN_WIDTH: Final = 400
 
 
 def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
-    """Write the table, and below it what failed and why; plain where `stream` is no terminal."""
-    from rich.console import Console
+    """Write the table, and below it who is not beaten, which order won, what failed and why.
 
-    terminal = stream.isatty()
-    console = Console(file=stream, width=None if terminal else _PLAIN_WIDTH, highlight=False)
+    Plain where `stream` is no terminal.
+    """
+    console = _console(stream)
     split, source = portfolio.data, portfolio.source
     macs = "unknown" if source.macs is None else f"{source.macs:,}"
+    taught = f", trained with {split.training_count} more" if split.training_count else ""
     console.print(
         f"{portfolio.model} version {portfolio.model_version}: {source.parameters:,} parameters, "
         f"{macs} MACs, scored on {split.evaluation_count} samples, calibrated with "
-        f"{split.calibration_count} others"
+        f"{split.calibration_count} others{taught}"
     )
-    console.print(f"measured on {portfolio.build_host}")
+    console.print(printable(f"measured on {portfolio.build_host}"))
     console.print(_fitting_table(portfolio, console))
+    _print_picks(portfolio, console)
     _print_fronts(portfolio, console)
     _print_orders(portfolio, console)
     failed = [entry for entry in portfolio.entries if entry.status is EntryStatus.FAILED]
     if failed:
         console.print("not listed:")
     for entry in failed:
-        console.print(f"  {entry.name}: {entry.failure}", markup=False)
+        console.print(printable(f"  {entry.name}: {entry.failure}"))
+
+
+def print_recipe(portfolio: Portfolio, name: str, stream: TextIO) -> None:
+    """Write what each step of one recipe did, and how sensitive layers were where that was tried.
+
+    Raises:
+        RequestError: no recipe is called `name`.
+    """
+    entry = portfolio.entry(name)
+    if entry is None:
+        names = ", ".join(each.name for each in portfolio.entries)
+        raise RequestError(f"No recipe is called {name!r}.", f"There are: {names}.")
+    console = _console(stream)
+    console.print(printable(f"{entry.name}: {recipe_text(entry.recipe)}"))
+    if entry.recipe and not entry.stages:
+        console.print("not measured after each step")
+    chain = states(portfolio, entry)
+    console.print(_steps_table(portfolio, chain))
+    for state in chain[1:]:
+        assert state.step is not None
+        for note in state.notes:
+            console.print(printable(f"{state.step.technique}: {note}"))
+        if state.sensitivity:
+            console.print(printable(f"noise at the output, {step_text(state.step)} of one layer:"))
+            console.print(_layers_table(state.sensitivity))
+    if entry.failure:
+        console.print(printable(f"failed: {entry.failure}"))
+
+
+def _console(stream: TextIO) -> Console:
+    """Says what it is given: names and reasons of others are no markup and no emoji."""
+    from rich.console import Console
+
+    width = None if stream.isatty() else _PLAIN_WIDTH
+    return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def _steps_table(portfolio: Portfolio, chain: Sequence[State]) -> Table:
+    metric = portfolio.metric.name
+    headings = ("step", metric, f"vs {portfolio.baseline}", "zstd", "p50", "size", "parameters")
+    table = _plain_table((*headings, "took"), left=("step",))
+    for state in chain:
+        score, latency = state.score, state.latency
+        table.add_row(
+            printable(step_text(state.step)) if state.step else portfolio.baseline,
+            score_with_error(metric, score.value, score.standard_error) if score else "",
+            difference_text(metric, state.difference, error=True),
+            count_bytes(state.transferred),
+            "" if latency is None else duration(latency),
+            count_bytes(state.size_bytes),
+            "" if state.parameters is None else f"{state.parameters:,}",
+            "" if state.seconds_taken is None else duration(state.seconds_taken),
+        )
+    return table
+
+
+def _layers_table(layers: Sequence[LayerSensitivity]) -> Table:
+    table = _plain_table(("layer", "operator", "noise", ""), left=("layer", "operator", ""))
+    for layer in sorted(layers, key=lambda each: -each.noise_ratio):
+        noise = noise_text(layer.noise_ratio)
+        spared = "spared" if layer.spared else ""
+        table.add_row(printable(layer.layer), printable(layer.operator), noise, spared)
+    return table
+
+
+def _plain_table(headings: Sequence[str], left: Sequence[str]) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+    return table
+
+
+def _print_picks(portfolio: Portfolio, console: Console) -> None:
+    """The shortest answer: how small and how fast, against the baseline."""
+    of = candidates(portfolio)
+    if len(of) < 2:
+        return
+    baseline = next(one for one in of if one.name == portfolio.baseline)
+    for words, one in picks(of):
+        small = one.variant.compressed_bytes / max(baseline.variant.compressed_bytes, 1)
+        change = difference_text(one.score.metric, one.entry.difference, error=True)
+        console.print(
+            f"{words}: {one.name}, {small:.2f}x the bytes, {_speed(one, baseline)} the speed, "
+            f"{change or 'score not compared'}"
+        )
+
+
+def _speed(one: Candidate, baseline: Candidate) -> str:
+    return f"{baseline.seconds / one.seconds:.2f}x" if one.seconds else "?"
 
 
 def _print_fronts(portfolio: Portfolio, console: Console) -> None:
@@ -68,7 +168,7 @@ def _print_fronts(portfolio: Portfolio, console: Console) -> None:
         best = front(of, pair)
         said = [f"{one.name} {_said(one, pair)}" for one in best[:_NAMED]]
         rest = f", and {len(best) - _NAMED} more" if len(best) > _NAMED else ""
-        console.print(f"  {words}: {', '.join(said)}{rest}", markup=False)
+        console.print(f"  {words}: {', '.join(said)}{rest}")
 
 
 def _said(one: Candidate, pair: Sequence[Quantity]) -> str:
@@ -85,7 +185,7 @@ def _print_orders(portfolio: Portfolio, console: Console) -> None:
     if groups:
         console.print("same techniques, other orders:")
     for group in groups:
-        console.print(f"  {explain(group)}", markup=False)
+        console.print(printable(f"  {explain(group)}"))
 
 
 def _fitting_table(portfolio: Portfolio, console: Console) -> Table:
@@ -110,13 +210,7 @@ def _headings(portfolio: Portfolio) -> list[str]:
 
 
 def _table(portfolio: Portfolio, shown: Sequence[str]) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in shown:
-        left = heading in ("variant", "precision", "worst slice")
-        table.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    table = _plain_table(shown, left=("variant", "precision", "worst slice"))
     baseline = portfolio.entry(portfolio.baseline)
     assert baseline is not None
     for entry in portfolio.listed():
@@ -154,4 +248,4 @@ def _worst(score: Score) -> str:
     if score.worst_slice is None:
         return ""
     value = score.slices[score.worst_slice].value
-    return f"{score.worst_slice} {score_text(score.metric, value)}"
+    return printable(f"{score.worst_slice} {score_text(score.metric, value)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -17,6 +18,17 @@ SIGNIFICANT_ERRORS: Final = 2.0
 
 _RATIOS: Final = frozenset({"top1", "topk", "multilabel", "agreement"})
 """Metrics whose values are ratios; others are in a unit that only the owner of the data knows."""
+
+
+_UNPRINTABLE: Final = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
+)
+"""What terminals obey, XML does not allow, UTF-8 cannot say, or turns the direction of reading."""
+
+
+def printable(text: str) -> str:
+    """Foreign text with U+FFFD in place of what would not be read but obeyed."""
+    return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def count_bytes(size: float) -> str:

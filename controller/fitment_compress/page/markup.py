@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from typing import Final
 
-_UNPRINTABLE: Final = re.compile(
-    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]"
-)
-"""What XML does not allow, what UTF-8 cannot say, and what turns the direction of reading."""
+from fitment_compress.wording import printable
 
 _EMPTY_IN_HTML: Final = frozenset({"meta", "col", "br"})
 _EMPTY_IN_SVG: Final = frozenset({"line", "rect", "circle", "path", "polygon", "polyline"})
@@ -50,7 +46,7 @@ def join(*children: str | Markup) -> Markup:
 
 def text(value: str) -> Markup:
     """Text as markup that says exactly that; unprintable characters become U+FFFD."""
-    return Markup(escape(_UNPRINTABLE.sub("\ufffd", value)))
+    return Markup(escape(printable(value)))
 
 
 def _value(value: Attribute) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
-from fitment_compress.fronts import Candidate, Quantity, front, without_loss
+from fitment_compress.fronts import Candidate, picks
 from fitment_compress.orders import OrderGroup, explain, score_difference
 from fitment_compress.page.markup import Markup, element, join
 from fitment_compress.page.sections import DASH, heading, minus, number, paragraph, scrolling
@@ -51,35 +52,9 @@ def facts(portfolio: Portfolio) -> Markup:
 
 def glance(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
     """What most people came for: how small and how fast without a loss."""
-    named: dict[int, list[str]] = {}
-    for words, one in _picks(of):
-        named.setdefault(one.number, []).append(words)
     baseline = next(one for one in of if one.name == portfolio.baseline)
-    cards = (_card(_together(words), of[number - 1], baseline) for number, words in named.items())
+    cards = (_card(words, one, baseline) for words, one in picks(of))
     return element("div", *cards, _class="glance")
-
-
-def _picks(of: Sequence[Candidate]) -> list[tuple[str, Candidate]]:
-    small = (Quantity.BYTES, Quantity.LATENCY, Quantity.SCORE)
-    fast = (Quantity.LATENCY, Quantity.BYTES, Quantity.SCORE)
-    picks = []
-    kept = without_loss(of)
-    if kept:
-        picks.append(("smallest without a measurable loss", front(kept, small)[0]))
-        picks.append(("fastest without a measurable loss", front(kept, fast)[0]))
-    picks.append(("smallest of all", front(of, small)[0]))
-    picks.append(("fastest of all", front(of, fast)[0]))
-    return picks
-
-
-def _together(words: Sequence[str]) -> str:
-    """`smallest of all`, `fastest of all`: `Smallest and fastest of all`."""
-    kinds: dict[str, list[str]] = {}
-    for each in words:
-        kind, _, which = each.partition(" ")
-        kinds.setdefault(which, []).append(kind)
-    said = "; ".join(f"{' and '.join(kind)} {which}" for which, kind in kinds.items())
-    return said[0].upper() + said[1:]
 
 
 def _card(words: str, one: Candidate, baseline: Candidate) -> Markup:
@@ -177,39 +152,50 @@ def failures(portfolio: Portfolio) -> Markup | None:
 
 def method(portfolio: Portfolio, of: Sequence[Candidate]) -> Markup:
     """How the numbers came about, for a reader who wants to trust them."""
+    points = (*_conditions(portfolio, of), *_MEANINGS)
+    return element("ul", *(element("li", point) for point in points), _class="method")
+
+
+def _conditions(portfolio: Portfolio, of: Sequence[Candidate]) -> tuple[str, ...]:
+    """On what machine, on which samples, how often."""
     split, reports = portfolio.data, [_report(one) for one in of]
     counts = sorted(report.latency.count for report in reports)
     inferences = f"{counts[0]:,}" if counts[0] == counts[-1] else f"{counts[0]:,} to {counts[-1]:,}"
     threads = ", ".join(sorted({str(report.latency.threads) for report in reports}))
-    protocols = ", ".join(sorted({f"{r.protocol} ({r.mode.value})" for r in reports}))
-    runtimes = ", ".join(sorted({f"{r.runtime} {r.runtime_version}" for r in reports}))
+    protocols = ", ".join(sorted({f"{each.protocol} ({each.mode.value})" for each in reports}))
+    runtimes = ", ".join(sorted({f"{each.runtime} {each.runtime_version}" for each in reports}))
     taught = (
         f", and none of the {split.training_count:,} samples that anything was trained with"
         if split.training_count
         else ""
     )
-    points = (
-        f"Every number was measured on the final file, on this host: {portfolio.build_host}, "
-        f"with {runtimes}, protocol {protocols}.",
+    return (
+        f"Every number was measured on the final file, on this host: {portfolio.build_host}. "
+        f"Variants ran with {runtimes}; protocol {protocols}.",
         f"Scores are of {split.evaluation_count:,} samples. None of them is one of the "
         f"{split.calibration_count:,} samples for calibration{taught}.",
-        f"A difference is that of the same samples before and after, from {portfolio.baseline}, "
-        "with the standard error of that difference. Under two standard errors it is called no "
+        f"A difference compares the same samples with {portfolio.baseline}, and its standard error "
+        "is that of the differences per sample. Under two standard errors it is called no "
         "difference. Bars in the pictures are one standard error of the score itself.",
-        f"Latency is that of one inference after the other with {threads} thread"
-        f"{'' if threads == '1' else 's'}, {inferences} of them timed per variant. All variants "
-        "were loaded in one process and timed in turns, many short rounds, each starting with "
-        "another variant, so that a change of the clock speed or a busy neighbour meets all of "
-        "them alike.",
-        "Convolutions and matrix products count as integer only where the runtime's own "
-        "optimised graph has an integer kernel for them.",
-        "Transferred bytes are those of the file after zstd. The peak of activations is what the "
-        "intermediate tensors of one inference need at once; the peak of the process is resident "
-        "memory beyond what it had before loading.",
-        "A variant is on the front when no other is at least as good in score, median latency and "
-        "transferred bytes, and better in one of them.",
+        f"Latency is that of one inference after the other, threads: {threads}; {inferences} were "
+        "timed per variant. All variants were loaded in one process and timed in turns: many short "
+        "rounds, each starting with another variant, so that a change of the clock speed or a busy "
+        "neighbour meets all of them alike.",
     )
-    return element("ul", *(element("li", point) for point in points), _class="method")
+
+
+_MEANINGS: Final = (
+    "Convolutions and matrix products count as integer only where the runtime's own optimised "
+    "graph has an integer kernel for them.",
+    "Transferred bytes are those of the file compressed for transport. The peak of activations is "
+    "what the intermediate tensors of one inference need at once; the peak of the process is "
+    "resident memory beyond what it had before loading.",
+    "A variant is on the front when no other is at least as good in score, median latency and "
+    "transferred bytes, and better in one of them.",
+    "Orders are ranked by score; where scores do not differ, by transferred bytes; where these are "
+    "within one percent, by latency. The standard error between two orders adds those of their "
+    "differences from the baseline as if they were independent, which is cautious.",
+)
 
 
 def _report(one: Candidate) -> BenchmarkReport:

@@ -94,54 +94,43 @@ def _groups(
     portfolio: Portfolio, of: Sequence[Candidate], baseline: Candidate
 ) -> tuple[_Group, ...]:
     seconds = seconds_unit(one.seconds for one in of)
-    size = bytes_unit(one.variant.artifact.size_bytes for one in of)
-    memory = bytes_unit(_report(one).peak_memory_bytes for one in of)
     threads = ", ".join(sorted({str(_report(one).latency.threads) for one in of}))
+    kernels = (_Column("conv", "of all", _convolutions), _Column("matmul", "of all", _products))
+    memory = (
+        _sized("process", bytes_unit, of, lambda one: _report(one).peak_memory_bytes),
+        _sized("activations", bytes_unit, of, lambda one: one.entry.peak_activation_bytes),
+    )
+    model = (
+        _sized("parameters", count_unit, of, lambda one: one.entry.parameters),
+        _sized("MACs", count_unit, of, lambda one: one.entry.macs),
+    )
     return (
         _Group("quality", _quality(portfolio)),
-        _Group(
-            "bytes",
-            (
-                _numbers("on disk", size, lambda one: one.variant.artifact.size_bytes),
-                _numbers("transferred", size, lambda one: one.variant.compressed_bytes),
-                _Column(
-                    "ratio",
-                    f"{TIMES} {portfolio.baseline}",
-                    _ratio(lambda one: one.entry.transferred_ratio),
-                ),
-            ),
-        ),
-        _Group(
-            f"latency, {threads} thread" + ("" if threads == "1" else "s"),
-            (
-                _numbers("p50", seconds, lambda one: one.seconds),
-                _numbers("p90", seconds, lambda one: _report(one).latency.p90_seconds),
-                _numbers("p99", seconds, lambda one: _report(one).latency.p99_seconds),
-                _Column(
-                    "speed",
-                    f"{TIMES} {portfolio.baseline}",
-                    _ratio(lambda one: baseline.seconds / one.seconds if one.seconds else None),
-                ),
-            ),
-        ),
+        _Group("bytes", _sizes(of, baseline)),
+        _Group(f"latency, {_threads(threads)}", _latencies(seconds, baseline)),
         _Group(_all_threads(of), (_numbers("p50", seconds, _all_threads_seconds),)),
-        _Group(
-            "integer kernels",
-            (_Column("conv", "of all", _convolutions), _Column("matmul", "of all", _products)),
-        ),
-        _Group(
-            "memory, peak",
-            (
-                _numbers("process", memory, lambda one: _report(one).peak_memory_bytes),
-                _sized("activations", bytes_unit, of, lambda one: one.entry.peak_activation_bytes),
-            ),
-        ),
-        _Group(
-            "model",
-            (
-                _sized("parameters", count_unit, of, lambda one: one.entry.parameters),
-                _sized("MACs", count_unit, of, lambda one: one.entry.macs),
-            ),
+        _Group("integer kernels", kernels),
+        _Group("memory, peak", memory),
+        _Group("model", model),
+    )
+
+
+def _sizes(of: Sequence[Candidate], baseline: Candidate) -> tuple[_Column, ...]:
+    unit = bytes_unit(one.variant.artifact.size_bytes for one in of)
+    return (
+        _numbers("on disk", unit, lambda one: one.variant.artifact.size_bytes),
+        _numbers("transferred", unit, lambda one: one.variant.compressed_bytes),
+        _ratio("ratio", baseline, lambda one: one.entry.transferred_ratio),
+    )
+
+
+def _latencies(unit: Unit, baseline: Candidate) -> tuple[_Column, ...]:
+    return (
+        _numbers("p50", unit, lambda one: one.seconds),
+        _numbers("p90", unit, lambda one: _report(one).latency.p90_seconds),
+        _numbers("p99", unit, lambda one: _report(one).latency.p99_seconds),
+        _ratio(
+            "speed", baseline, lambda one: baseline.seconds / one.seconds if one.seconds else None
         ),
     )
 
@@ -203,12 +192,8 @@ def _sized(
     return _numbers(words, choose(each for each in found if each is not None), value)
 
 
-def _ratio(value: Value) -> Callable[[Candidate], Markup]:
-    def cell(one: Candidate) -> Markup:
-        found = value(one)
-        return number("") if found is None else number(f"{found:.2f}")
-
-    return cell
+def _ratio(words: str, baseline: Candidate, value: Value) -> _Column:
+    return _numbers(words, Unit(f"{TIMES} {baseline.name}", 1.0, decimals=2), value)
 
 
 def _convolutions(one: Candidate) -> Markup:
@@ -225,9 +210,13 @@ def _share(integer: int, total: int) -> Markup:
     return number(f"{integer}/{total}" if total else "")
 
 
+def _threads(count: str) -> str:
+    return f"{count} thread" if count == "1" else f"{count} threads"
+
+
 def _all_threads(of: Sequence[Candidate]) -> str:
     counts = {one.entry.latency_all_threads.threads for one in of if one.entry.latency_all_threads}
-    return f"{max(counts)} threads" if counts else "all threads"
+    return _threads(str(max(counts))) if counts else "all threads"
 
 
 def _all_threads_seconds(one: Candidate) -> float | None:
