@@ -74,7 +74,7 @@ class Variant(Record):
             `per-channel`, `reduce-range`, `dynamic`, `pruned`, `baseline`).
         recipe: the techniques that made it, in order; replayable.
         artifact: the file.
-        compressed_bytes: its size after zstd, an estimate of what a compressed transfer moves.
+        compressed_bytes: what a transfer of the file moves: the size of its smallest encoding.
         golden: inputs and outputs that prove the file on another machine.
     """
 

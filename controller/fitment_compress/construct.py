@@ -11,12 +11,13 @@ from fitment_compress.errors import CandidateError
 from fitment_compress.formats import ONNX, RUNTIMES
 from fitment_compress.graph import count_parameters
 from fitment_compress.jobs import BuildJob, Built
-from fitment_compress.macs import count_macs
+from fitment_compress.macs import count_macs, peak_activation_bytes
+from fitment_compress.packing import offer
 from fitment_compress.pipeline import Candidate, build
 from fitment_compress.techniques import known_techniques
 from fitment_compress.techniques.base import Context, Findings, Tell, silent
 from fitment_compress.workspace import StageFiles, Workspace
-from fitment_contract.artifact import Artifact
+from fitment_contract.artifact import Artifact, Encoding
 from fitment_contract.base import sha256_hex
 from fitment_contract.variant import Golden
 from fitment_runtime.catalog import find_runtime
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 GOLDEN_SAMPLES: Final = 4
-ZSTD_LEVEL: Final = 19
-"""What a registry that stores once and sends often would use."""
-
 _INTEGER_OPERATORS: Final = frozenset(
     {
         *("QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"),
@@ -60,14 +58,15 @@ def construct(job: BuildJob, tell: Tell = silent) -> Built:
     content = _content(candidate)
     path = files.model(candidate.format)
     path.write_bytes(content)
+    encoding = _packed(content, files)
     loaded = _prove(path, RUNTIMES[candidate.format], workspace, files)
     return Built(
         format=candidate.format,
         precision=candidate.precision,
         traits=candidate.traits,
         opset=candidate.opset,
-        artifact=_artifact(content),
-        compressed_bytes=compressed_size(content),
+        artifact=_artifact(content, encoding),
+        compressed_bytes=encoding.size_bytes if encoding else len(content),
         golden=Golden(
             artifact=_artifact(files.golden.read_bytes()), tolerance=golden_tolerance(candidate)
         ),
@@ -113,6 +112,16 @@ def _content(candidate: Candidate) -> bytes:
     return content
 
 
+def _packed(content: bytes, files: StageFiles) -> Encoding | None:
+    """How the file travels when that is worth it; the encoded bytes lie beside the file."""
+    offered = offer(content)
+    if offered is None:
+        return None
+    encoding, packed = offered
+    files.packed.write_bytes(packed)
+    return encoding
+
+
 def _counts(candidate: Candidate) -> dict[str, int | None]:
     """What can be read off the graph; other formats keep no such account."""
     if candidate.format != ONNX:
@@ -120,14 +129,8 @@ def _counts(candidate: Candidate) -> dict[str, int | None]:
     return {
         "parameters": count_parameters(candidate.model),
         "macs": count_macs(candidate.model),
+        "peak_activation_bytes": peak_activation_bytes(candidate.model),
     }
-
-
-def compressed_size(content: bytes) -> int:
-    """Bytes after zstd, as a compressed transfer would move them."""
-    import zstandard
-
-    return len(zstandard.ZstdCompressor(level=ZSTD_LEVEL).compress(content))
 
 
 def golden_tolerance(candidate: Candidate) -> float:
@@ -162,5 +165,9 @@ def _prove(path: Path, runtime: str, workspace: Workspace, files: StageFiles) ->
     return session
 
 
-def _artifact(content: bytes) -> Artifact:
-    return Artifact(digest=sha256_hex(content), size_bytes=len(content))
+def _artifact(content: bytes, encoding: Encoding | None = None) -> Artifact:
+    return Artifact(
+        digest=sha256_hex(content),
+        size_bytes=len(content),
+        encodings=() if encoding is None else (encoding,),
+    )

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from fitment_compress.errors import OutputError
+from fitment_compress.page import render
+from fitment_compress.pareto import draw
 from fitment_compress.recipe import Recipe
 from fitment_compress.workshop import Stage, with_latency
 from fitment_contract.benchmark import Latency
@@ -25,6 +27,7 @@ from fitment_contract.variant import Variant
 
 BLOBS: Final = "blobs"
 PICTURE: Final = "pareto.svg"
+PAGE: Final = "report.html"
 
 
 @dataclass(frozen=True)
@@ -160,15 +163,23 @@ def _is_portfolio(folder: Path) -> bool:
     return isinstance(content, dict) and content.get("kind") == "Portfolio"
 
 
+def pages(portfolio: Portfolio) -> dict[str, str]:
+    """What people look at, by file name: a picture for a README, and everything on one page."""
+    return {PICTURE: draw(portfolio), PAGE: render(portfolio)}
+
+
 def write_portfolio(
-    folder: Path, portfolio: Portfolio, picture: str, blobs: Sequence[tuple[str, Path]]
+    folder: Path,
+    portfolio: Portfolio,
+    texts: Mapping[str, str],
+    blobs: Sequence[tuple[str, Path]],
 ) -> None:
     """Write the folder beside its final place and move it there when it is complete.
 
     Args:
         folder: what `refuse_foreign_folder` accepts.
         portfolio: what `portfolio.json` says.
-        picture: the SVG.
+        texts: files beside it, by name.
         blobs: digest and file of everything that the portfolio names.
 
     Raises:
@@ -182,7 +193,8 @@ def write_portfolio(
             (complete / BLOBS).mkdir(parents=True)
             for digest, path in blobs:
                 shutil.copyfile(path, complete / BLOBS / digest)
-            (complete / PICTURE).write_text(picture, "utf-8")
+            for name, text in texts.items():
+                (complete / name).write_text(text, "utf-8")
             text = portfolio.model_dump_json(indent=2) + "\n"
             (complete / PORTFOLIO_FILE).write_text(text, "utf-8")
             _exchange(folder, complete, Path(scratch) / "old")

@@ -14,8 +14,7 @@ from fitment_compress.errors import CandidateError, CompressError, TechniqueErro
 from fitment_compress.host import describe_host, host_facts
 from fitment_compress.jobs import Prepared, PrepareJob
 from fitment_compress.lineage import stage_keys
-from fitment_compress.pareto import draw
-from fitment_compress.portfolio import Outcome, entries, write_portfolio
+from fitment_compress.portfolio import Outcome, entries, pages, write_portfolio
 from fitment_compress.progress import Progress
 from fitment_compress.recipe import Recipe
 from fitment_compress.workshop import Identity, Stage, Workshop
@@ -72,7 +71,7 @@ class Run:
             portfolio = self._assembled(outcomes, prepared)
             self._progress.stage("writing", 1)
             blobs = self._blobs(outcomes, portfolio, workshop)
-            write_portfolio(request.output, portfolio, draw(portfolio), blobs)
+            write_portfolio(request.output, portfolio, pages(portfolio), blobs)
         self._progress.step(str(request.output))
         return portfolio
 
@@ -189,6 +188,9 @@ class Run:
             files = workshop.files(stage)
             assert stage.variant.golden is not None
             blobs.append((stage.variant.artifact.digest, files.model(stage.file.format)))
+            blobs += [
+                (encoding.digest, files.packed) for encoding in stage.variant.artifact.encodings
+            ]
             blobs.append((stage.variant.golden.artifact.digest, files.golden))
         if portfolio.evaluation is not None:
             blobs.append((portfolio.evaluation.digest, self._workspace.evaluation))

@@ -24,6 +24,11 @@ class StageFiles:
         return self.folder / f"model.{file_format}"
 
     @property
+    def packed(self) -> Path:
+        """The model as it travels, where that is smaller."""
+        return self.folder / "model.packed"
+
+    @property
     def golden(self) -> Path:
         """Inputs, and its outputs for them."""
         return self.folder / "golden.npz"

@@ -18,6 +18,7 @@ from fitment_compress.compress import CompressRequest, Effort, compress
 from fitment_compress.errors import CompressError, RequestError, SamplesError
 from fitment_compress.techniques import known_techniques
 from fitment_compress.timing import MIN_COUNT
+from fitment_contract.artifact import Artifact, Encoding
 from fitment_contract.benchmark import BenchmarkProtocol, MetricSpec
 from fitment_contract.portfolio import EntryStatus, Portfolio
 from fitment_runtime.catalog import find_runtime
@@ -101,11 +102,12 @@ def test_the_folder_holds_every_blob_under_its_digest(shipped: tuple[Path, Portf
     folder, made = shipped
     assert Portfolio.model_validate_json((folder / "portfolio.json").read_text()) == made
     blobs = {path.name: path.read_bytes() for path in (folder / "blobs").iterdir()}
-    named = {made.evaluation} if made.evaluation else set()
+    named: set[Artifact | Encoding] = {made.evaluation} if made.evaluation else set()
     for entry in made.listed():
         assert entry.variant is not None
         assert entry.variant.golden is not None
         named |= {entry.variant.artifact, entry.variant.golden.artifact}
+        named |= set(entry.variant.artifact.encodings)
     assert {artifact.digest for artifact in named} == set(blobs)
     for artifact in named:
         assert hashlib.sha256(blobs[artifact.digest]).hexdigest() == artifact.digest
@@ -144,11 +146,12 @@ def test_numbers_are_measured_and_hang_together(shipped: tuple[Path, Portfolio])
 
 
 def test_kernels_and_tolerances_tell_integer_from_float(shipped: tuple[Path, Portfolio]) -> None:
+    """The first of the two convolutions stays in floating point: it sums up few products."""
     _, made = shipped
     for name, integer, tolerance in (
         ("fp32", 0, 1e-3),
         ("fp16", 0, 1e-2),
-        ("int8-u8s8-per-channel", 2, 0.5),
+        ("int8-u8s8-per-channel", 1, 0.5),
     ):
         entry = made.entry(name)
         assert entry is not None

@@ -228,7 +228,7 @@ def test_a_folder_is_written_whole_and_replaced(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "out"
     made = portfolio(outcome("fp32", 0.9, 1e-3, 100))
     for name in ("old", "new"):
-        write_portfolio(target, made, f"<svg>{name}</svg>", [(name * 8, blob)])
+        write_portfolio(target, made, {"pareto.svg": f"<svg>{name}</svg>"}, [(name * 8, blob)])
     assert (target / "pareto.svg").read_text() == "<svg>new</svg>"
     assert [path.name for path in (target / "blobs").iterdir()] == ["new" * 8]
     assert Portfolio.model_validate_json((target / "portfolio.json").read_text()) == made
@@ -252,7 +252,7 @@ def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_the_outputs_fault(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="Cannot write"):
-        write_portfolio(tmp_path / "file" / "out", portfolio(outcome("fp32", 1, 1, 1)), "", [])
+        write_portfolio(tmp_path / "file" / "out", portfolio(outcome("fp32", 1, 1, 1)), {}, [])
 
 
 @pytest.mark.parametrize(
