@@ -82,17 +82,30 @@ def tapped(model: ModelProto, names: Iterable[str]) -> ModelProto:
 
     Args:
         model: not changed.
-        names: float tensors of the main graph.
+        names: outputs, or float tensors of the main graph.
     """
     from onnx import TensorProto, helper
 
     copy = copy_of(model)
     forget_shapes(copy)
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    known = {value.name: value for value in model.graph.output}
+    outputs = [
+        known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+        for name in names
+    ]
     del copy.graph.output[:]
     copy.graph.output.extend(outputs)
     drop_dead_nodes(copy)
     return copy
+
+
+def downstream(model: ModelProto, names: Iterable[str]) -> set[str]:
+    """The tensors that change when these do, these included."""
+    changed = set(names)
+    for node in model.graph.node:
+        if changed.intersection(names_read(node)):
+            changed.update(node.output)
+    return changed
 
 
 def unused_name(model: ModelProto, wish: str) -> str:

@@ -10,18 +10,22 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from fitment_compress.techniques.base import Technique
+from fitment_compress.techniques.bias_correct import BiasCorrect
 from fitment_compress.techniques.channel_prune import ChannelPrune
 from fitment_compress.techniques.codebook import Codebook
 from fitment_compress.techniques.depthwise_separable import DepthwiseSeparable
+from fitment_compress.techniques.drop_blocks import DropBlocks
 from fitment_compress.techniques.equalise import Equalise
 from fitment_compress.techniques.fp16 import Fp16
 from fitment_compress.techniques.int4_weights import Int4Weights
 from fitment_compress.techniques.int8_dynamic import Int8Dynamic
+from fitment_compress.techniques.int8_mixed import Int8Mixed
 from fitment_compress.techniques.int8_static import Int8Static
 from fitment_compress.techniques.low_rank import LowRank
 from fitment_compress.techniques.magnitude_prune import MagnitudePrune
 from fitment_compress.techniques.nm_prune import NMPrune
 from fitment_compress.techniques.recover import Recover
+from fitment_compress.techniques.ternary_weights import TernaryWeights
 from fitment_compress.techniques.tflite import ToTflite
 from fitment_compress.techniques.tflite_quantise import TfliteQuantise
 
@@ -30,11 +34,14 @@ ENTRY_POINT_GROUP: Final = "fitment.techniques"
 
 AnyTechnique = Technique[Any]
 BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
+    BiasCorrect,
     ChannelPrune,
     DepthwiseSeparable,
     Codebook,
+    DropBlocks,
     Equalise,
     Fp16,
+    Int8Mixed,
     Int8Static,
     Int8Dynamic,
     Int4Weights,
@@ -44,6 +51,7 @@ BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     Recover,
     TfliteQuantise,
     ToTflite,
+    TernaryWeights,
 )
 
 
