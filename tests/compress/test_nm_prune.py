@@ -26,7 +26,7 @@ from support.structure_models import Network, dense_network, feeds_of, residual_
 
 def pruned(model: onnx.ModelProto, folder: Path, **options: Any) -> Candidate:
     step = RecipeStep(technique="nm-prune", options=options)
-    return build(copy_of(model), [step], Context([], folder))
+    return build(copy_of(model), [step], Context(feeds_of(model, 50), folder))
 
 
 @given(
@@ -92,3 +92,12 @@ def test_layers_without_groups_stay_dense(tmp_path: Path) -> None:
 def test_keeping_all_of_a_group_is_no_pattern() -> None:
     with pytest.raises(ValidationError, match="less than m"):
         NMPruneOptions(n=4, m=4)
+
+
+def test_fitting_keeps_the_pattern_and_brings_outputs_nearer(tmp_path: Path) -> None:
+    model = residual_network()
+    unseen = feeds_of(model, 40, seed=3)
+    made = [pruned(model, tmp_path, refit=refit).model for refit in (True, False)]
+    errors = [np.square(run(each, unseen) - run(model, unseen)).mean() for each in made]
+    assert errors[0] < 0.8 * errors[1]
+    assert count_nonzero_macs(made[0]) == count_nonzero_macs(made[1])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.graph import constants
@@ -30,6 +31,9 @@ POSITIONS: Final = 64
 MAX_FEATURES: Final = 2304
 """Wider layers are left alone: their normal equations are a square matrix of this size."""
 
+MAX_SPARSE_FEATURES: Final = 1152
+"""As `MAX_FEATURES`, for sparse layers: they have equations of their own for each output."""
+
 PENALTIES: Final = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 """Pulls towards the weights as they were, relative to the mean square of the inputs."""
 
@@ -44,10 +48,18 @@ class Target:
     Attributes:
         layer: of the changed model.
         kept: the positions among the original outputs that the layer still has; None: all.
+        sparse: weights that are zero stay zero.
     """
 
     layer: Layer
     kept: Sequence[int] | None = None
+    sparse: bool = False
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the normal equations are of a size that can be solved."""
+        limit = MAX_SPARSE_FEATURES if self.sparse else MAX_FEATURES
+        return self.layer.features <= limit
 
 
 @dataclass
@@ -96,8 +108,7 @@ def refit(
     usable = [
         target
         for target in targets
-        if target.layer.features <= MAX_FEATURES
-        and not shared & {target.layer.weight, target.layer.bias}
+        if target.feasible and not shared & {target.layer.weight, target.layer.bias}
     ]
     feeds = spread(feeds, SAMPLES)
     if len(feeds) < HOLDOUT or not usable:
@@ -160,14 +171,15 @@ def _fit(
             rows = np.hstack([rows, np.ones((len(rows), 1))])
         sums = deciding if turn % HOLDOUT == HOLDOUT - 1 else fitting
         sums.add(rows, wanted[turn].astype(np.float64))
-    solutions = [_solve(fitting, start, penalty) for penalty in PENALTIES]
+    solve = partial(_solve_sparse if target.sparse else _solve, start=start)
+    solutions = [solve(fitting, penalty=penalty) for penalty in PENALTIES]
     errors = [deciding.error(solution) for solution in solutions]
     best = int(np.argmin(errors))
     if errors[best] >= deciding.error(start):
         return False
     whole = _Sums(fitting.inner + deciding.inner, fitting.outer + deciding.outer, 0.0)
     whole.rows = fitting.rows + deciding.rows
-    solution = _solve(whole, start, PENALTIES[best])
+    solution = solve(whole, penalty=PENALTIES[best])
     layer.store(model, solution[: layer.features], solution[-1] if layer.bias else None)
     return True
 
@@ -176,7 +188,25 @@ def _solve(sums: _Sums, start: NDArray[Any], penalty: float) -> NDArray[Any]:
     """Ridge regression towards `start`."""
     import numpy as np
 
-    pull = penalty * max(float(np.trace(sums.inner)) / len(start), 1e-12)
-    matrix = sums.inner + pull * np.eye(len(start))
+    matrix = sums.inner + _pull(sums, penalty) * np.eye(len(start))
     solution: NDArray[Any] = start + np.linalg.solve(matrix, sums.outer - sums.inner @ start)
     return solution
+
+
+def _solve_sparse(sums: _Sums, start: NDArray[Any], penalty: float) -> NDArray[Any]:
+    """The same among the solutions that are zero where `start` is, for each output alone."""
+    import numpy as np
+
+    solution = start.copy()
+    missing = sums.outer - sums.inner @ start
+    for output in range(start.shape[1]):
+        free = np.flatnonzero(start[:, output])
+        matrix = sums.inner[np.ix_(free, free)] + _pull(sums, penalty) * np.eye(len(free))
+        solution[free, output] += np.linalg.solve(matrix, missing[free, output])
+    return solution
+
+
+def _pull(sums: _Sums, penalty: float) -> float:
+    import numpy as np
+
+    return penalty * max(float(np.trace(sums.inner)) / len(sums.inner), 1e-12)

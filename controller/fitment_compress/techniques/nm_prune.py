@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -23,10 +24,12 @@ class NMPruneOptions(Options):
     Attributes:
         n: how many weights of each group stay, those of the largest magnitude.
         m: how many weights make a group.
+        refit: fit the weights that stay by least squares on calibration samples.
     """
 
     n: Annotated[int, Field(ge=1, le=15)] = 2
     m: Annotated[int, Field(ge=2, le=16)] = 4
+    refit: bool = True
 
     @model_validator(mode="after")
     def _fewer_than_all(self) -> NMPruneOptions:
@@ -60,7 +63,10 @@ class NMPrune(Technique[NMPruneOptions]):
 
     def apply(self, model: ModelProto, options: NMPruneOptions, context: Context) -> ModelProto:
         """See `Technique.apply`."""
+        from fitment_compress.structure.graphs import copy_of
+
         stored = weight_initializers(model)
+        original = copy_of(model)
         weights = {name: values for name, values in stored.items() if values.ndim > 1}
         axes = {
             node.input[1]: _input_axis(node)
@@ -78,6 +84,8 @@ class NMPrune(Technique[NMPruneOptions]):
             kept = pattern(values, axes[name], options.n, options.m)
             replace_initializer(model, name, values * kept)
         context.findings.notes.append(f"{len(pruned)} of {len(axes)} weights have the pattern.")
+        if options.refit:
+            _refit(model, original, pruned, context)
         return model
 
 
@@ -102,6 +110,15 @@ def pattern(weight: NDArray[Any], axis: int, n: int, m: int) -> NDArray[Any]:
     np.put_along_axis(kept, order[:, :n], True, axis=1)
     back: NDArray[Any] = np.moveaxis(kept.reshape(last.shape), -1, axis)
     return back
+
+
+def _refit(
+    model: ModelProto, original: ModelProto, pruned: Collection[str], context: Context
+) -> None:
+    from fitment_compress.structure.refit import Target, layers_of, refit
+
+    targets = [Target(layer, sparse=True) for layer in layers_of(model) if layer.weight in pruned]
+    refit(model, original, targets, context.calibration, context.seed, context.tell)
 
 
 def _input_axis(node: NodeProto) -> int:
