@@ -134,13 +134,14 @@ def read_weight(stored: Stored) -> Weight:
 def codebook(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Codes (same shape, int) and entries, where the values are few; None where they are not.
 
-    Few are at most `CODEBOOK_LIMIT` values, each used twice on average: numbers that were learnt
-    freely hardly ever repeat. Zeroes do not count, for pruning repeats them.
+    Numbers that were learnt freely hardly ever repeat. Zeroes do not count, for pruning repeats
+    them.
     """
-    return _few(values, CODEBOOK_LIMIT) if values.ndim > 1 else None
+    return few(values, CODEBOOK_LIMIT) if values.ndim > 1 else None
 
 
-def _few(values: NDArray[Any], limit: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def few(values: NDArray[Any], limit: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Codes and entries of at most `limit` values other than 0, each used twice on average."""
     entries, codes = np.unique(values, return_inverse=True)
     distinct, used = np.count_nonzero(entries), np.count_nonzero(values)
     if distinct > limit or 2 * distinct > used:
@@ -153,7 +154,7 @@ def _channel_codebook(stored: Stored) -> tuple[NDArray[Any], NDArray[Any]] | Non
     if stored.channels is None or stored.values.ndim < 2:
         return None
     rows = np.moveaxis(stored.values, stored.channels, 0)
-    found = [_few(row, CHANNEL_CODEBOOK_LIMIT) for row in rows if np.any(row)]
+    found = [few(row, CHANNEL_CODEBOOK_LIMIT) for row in rows if np.any(row)]
     if not found or any(entry is None for entry in found):
         return None
     codes, books, start = [], [], 0
@@ -173,6 +174,6 @@ def along(factors: Tensor, axis: int | None, rank: int) -> Tensor:
 
 
 def to_array(values: Tensor, kind: Any) -> NDArray[Any]:
-    """A contiguous array of the given type."""
-    array = values.detach().cpu().contiguous().numpy()
-    return np.ascontiguousarray(array.astype(kind))
+    """A contiguous array of the given type; no zero is negative, for equal bytes pack better."""
+    array = values.detach().contiguous().numpy()
+    return np.ascontiguousarray((array + array.dtype.type(0)).astype(kind))

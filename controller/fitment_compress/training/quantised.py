@@ -15,7 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fitment_compress.training.constraints import Weight, to_array
+from fitment_compress.training.constraints import (
+    CHANNEL_CODEBOOK_LIMIT,
+    Weight,
+    few,
+    to_array,
+)
 
 PRUNED_SHARE: Final = 0.5
 """A stored tensor of integers with at least this share of zeroes was pruned before it was
@@ -53,7 +58,11 @@ class Grid:
 
 
 class QuantisedWeight(Weight):
-    """Integers behind a DequantizeLinear: learnt as real numbers, rounded whenever used."""
+    """Integers behind a DequantizeLinear: learnt as real numbers, rounded whenever used.
+
+    Where they are few (ternary weights, codebooks), they stay: of codes and entries, the codes are
+    constrained and the entries are on the grid already.
+    """
 
     scale_of: Tensor
     points: Tensor
@@ -69,6 +78,8 @@ class QuantisedWeight(Weight):
         self.latent = nn.Parameter((values - point) * scale)
         pruned = integers.ndim > 1 and float((values == point).float().mean()) >= PRUNED_SHARE
         self.register_buffer("mask", (values != point).float() if pruned else None)
+        if integers.ndim > 1 and few(integers - grid.point.min(), CHANNEL_CODEBOOK_LIMIT):
+            self.latent.requires_grad_(False)
 
     def forward(self) -> Tensor:
         """See `Weight.forward`."""
