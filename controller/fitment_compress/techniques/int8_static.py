@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from fitment_compress.quantisation.bias import nearer
 from fitment_compress.quantisation.placement import find_layers, name_nodes
 from fitment_compress.quantisation.qdq import calibrate_layers, quantise
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
@@ -33,6 +34,8 @@ class Int8StaticOptions(Options):
             measured and refused.
         stem: `float` keeps convolutions of the model's input in floating point whose outputs sum
             up few products; see `quantisation.placement`.
+        correct_bias: give layers back the means that rounding moved, where that brings the outputs
+            nearer to those of the model before; see `quantisation.bias`.
     """
 
     activation: Literal["u8", "s8"] = "u8"
@@ -44,6 +47,7 @@ class Int8StaticOptions(Options):
     percentile: Annotated[float, Field(gt=50.0, le=100.0)] = 99.99
     operators: tuple[str, ...] | Literal["all"] = ("Conv", "MatMul", "Gemm")
     stem: Literal["float", "integer"] = "float"
+    correct_bias: bool = False
 
     @model_validator(mode="after")
     def _known_flavour(self) -> Int8StaticOptions:
@@ -64,6 +68,7 @@ class Int8StaticOptions(Options):
             *(() if usual else ("symmetric" if self.is_symmetric() else "asymmetric",)),
             *(("reduce-range",) if self.reduce_range else ()),
             *(("all-operators",) if self.operators == "all" else ()),
+            *(("bias-corrected",) if self.correct_bias else ()),
         )
 
 
@@ -94,4 +99,8 @@ class Int8Static(Technique[Int8StaticOptions]):
         name_nodes(model)
         layers = find_layers(model, options)
         ranges = calibrate_layers(model, layers, context.calibration, options)
-        return quantise(model, layers, ranges, options)
+        quantised = quantise(model, layers, ranges, options)
+        if options.correct_bias:
+            quantised, note = nearer(quantised, model, context.calibration)
+            context.findings.notes.append(note)
+        return quantised
