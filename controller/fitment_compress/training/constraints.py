@@ -140,11 +140,16 @@ def codebook(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]] | None:
     return few(values, CODEBOOK_LIMIT) if values.ndim > 1 else None
 
 
-def few(values: NDArray[Any], limit: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Codes and entries of at most `limit` values other than 0, each used twice on average."""
+def few(
+    values: NDArray[Any], limit: int, uses: int = 2
+) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    """Codes and entries of at most `limit` values other than 0, each used `uses` times or more.
+
+    Returns None where there are more, or where they are used less on average.
+    """
     entries, codes = np.unique(values, return_inverse=True)
     distinct, used = np.count_nonzero(entries), np.count_nonzero(values)
-    if distinct > limit or 2 * distinct > used:
+    if distinct > limit or uses * distinct > used:
         return None
     return codes.reshape(values.shape), entries
 

@@ -26,6 +26,10 @@ PRUNED_SHARE: Final = 0.5
 """A stored tensor of integers with at least this share of zeroes was pruned before it was
 quantised. Rounding alone makes a few per cent."""
 
+CODE_USES: Final = 8
+"""Stored integers that are used so often on average were levels before they were quantised. There
+are only 256 of them: even those that were learnt freely repeat."""
+
 
 @dataclass(frozen=True)
 class Grid:
@@ -78,7 +82,7 @@ class QuantisedWeight(Weight):
         self.latent = nn.Parameter((values - point) * scale)
         pruned = integers.ndim > 1 and float((values == point).float().mean()) >= PRUNED_SHARE
         self.register_buffer("mask", (values != point).float() if pruned else None)
-        if integers.ndim > 1 and few(integers - grid.point.min(), CHANNEL_CODEBOOK_LIMIT):
+        if integers.ndim > 1 and few(integers, CHANNEL_CODEBOOK_LIMIT, CODE_USES):
             self.latent.requires_grad_(False)
 
     def forward(self) -> Tensor:

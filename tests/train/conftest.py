@@ -1,0 +1,15 @@
+"""Tests of learning run on one thread, as learning does."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    if find_spec("torch") is not None:
+        import torch
+
+        torch.set_num_threads(1)
