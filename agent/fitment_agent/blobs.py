@@ -1,7 +1,8 @@
 """The content-addressed files under one state directory.
 
 `blobs/<sha256>` is complete, verified and never changed; `partial/<sha256>` is what a transfer has
-so far. The worker writes both; here they are counted and cleared away.
+so far, of an artifact or of an encoding of it. The worker writes both; here they are counted and
+cleared away.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class Blobs:
         return self.path(digest).is_file()
 
     def present_bytes(self, artifacts: Iterable[Artifact]) -> int:
-        """How much of `artifacts` is on the disk, complete or partial."""
+        """How much of `artifacts` is on the disk, complete or partial, in whatever encoding."""
         return sum(
-            _size(self.path(artifact.digest)) or _size(self.partial_folder / artifact.digest)
+            _size(self.path(artifact.digest))
+            or sum(_size(self.partial_folder / digest) for digest in artifact.digests())
             for artifact in artifacts
         )
 

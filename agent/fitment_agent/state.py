@@ -201,7 +201,7 @@ class AgentState:
             keep |= pointer.artifacts()
         for deployment in self.deployments.values():
             if not deployment.is_settled:
-                keep |= {artifact.digest for artifact in deployment.artifacts}
+                keep |= {name for artifact in deployment.artifacts for name in artifact.digests()}
         self.blobs.evict(keep)
         try:
             self.journal.forget_proofs(model, keep)

@@ -35,6 +35,10 @@ class Artifact(Record):
     size_bytes: Bytes
     encodings: tuple[Encoding, ...] = ()
 
+    def digests(self) -> frozenset[str]:
+        """The names of all files that a transfer of it may leave: its own and its encodings'."""
+        return frozenset({self.digest, *(encoding.digest for encoding in self.encodings)})
+
     def located(self, *urls: str) -> Artifact:
         """The same artifact, fetchable as it is from `urls`."""
         encoding = Encoding(digest=self.digest, size_bytes=self.size_bytes, urls=urls)

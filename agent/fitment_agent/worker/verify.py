@@ -63,7 +63,7 @@ def _require_content(artifact: Artifact, path: Path) -> None:
             reason = FailureReason.TRUNCATED
         elif size > artifact.size_bytes:
             reason = FailureReason.OVERSIZED
-        elif _sha256(path) != artifact.digest:
+        elif content_digest(path) != artifact.digest:
             reason = FailureReason.DIGEST_MISMATCH
     if reason is not None:
         path.unlink()
@@ -74,7 +74,8 @@ def _require_content(artifact: Artifact, path: Path) -> None:
         )
 
 
-def _sha256(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """The SHA-256 of a file, read in pieces."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK_BYTES):
