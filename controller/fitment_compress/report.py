@@ -29,8 +29,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-_DISPENSABLE: Final = ("agrees", "zstd", "integer", "precision", "worst slice", "front", "speed")
+_DISPENSABLE: Final = (
+    *("took", "parameters", "agrees", "integer", "size", "precision", "worst slice"),
+    *("front", "speed"),
+)
 """Columns that a narrow terminal does without, in the order in which they go."""
+
+_LEFT: Final = ("variant", "precision", "worst slice", "step")
+"""Columns of words; these fold where there is no room, numbers never do."""
 
 _NAMED: Final = 4
 """Members of a front that a line names."""
@@ -54,7 +60,7 @@ def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
         f"{split.calibration_count} others{taught}"
     )
     console.print(printable(f"measured on {portfolio.build_host}"))
-    console.print(_fitting_table(portfolio, console))
+    console.print(_variants_table(portfolio, console))
     _print_picks(portfolio, console)
     _print_fronts(portfolio, console)
     _print_orders(portfolio, console)
@@ -62,7 +68,7 @@ def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
     if failed:
         console.print("not listed:")
     for entry in failed:
-        console.print(printable(f"  {entry.name}: {entry.failure}"))
+        _item(console, f"{entry.name}: {entry.failure}")
 
 
 def print_recipe(portfolio: Portfolio, name: str, stream: TextIO) -> None:
@@ -80,7 +86,7 @@ def print_recipe(portfolio: Portfolio, name: str, stream: TextIO) -> None:
     if entry.recipe and not entry.stages:
         console.print("not measured after each step")
     chain = states(portfolio, entry)
-    console.print(_steps_table(portfolio, chain))
+    console.print(_steps_table(portfolio, chain, console))
     for state in chain[1:]:
         assert state.step is not None
         for note in state.notes:
@@ -100,23 +106,32 @@ def _console(stream: TextIO) -> Console:
     return Console(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
-def _steps_table(portfolio: Portfolio, chain: Sequence[State]) -> Table:
+def _item(console: Console, text: str) -> None:
+    """A line of a list; where it is long, its other lines begin where it began."""
+    from rich.padding import Padding
+
+    console.print(Padding(printable(text), (0, 0, 0, 2), expand=False))
+
+
+def _steps_table(portfolio: Portfolio, chain: Sequence[State], console: Console) -> Table:
     metric = portfolio.metric.name
-    headings = ("step", metric, f"vs {portfolio.baseline}", "zstd", "p50", "size", "parameters")
-    table = _plain_table((*headings, "took"), left=("step",))
+    headings = ("step", metric, f"vs {portfolio.baseline}", "transfer", "p50", "size", "parameters")
+    rows = []
     for state in chain:
         score, latency = state.score, state.latency
-        table.add_row(
-            printable(step_text(state.step)) if state.step else portfolio.baseline,
-            score_with_error(metric, score.value, score.standard_error) if score else "",
-            difference_text(metric, state.difference, error=True),
-            count_bytes(state.transferred),
-            "" if latency is None else duration(latency),
-            count_bytes(state.size_bytes),
-            "" if state.parameters is None else f"{state.parameters:,}",
-            "" if state.seconds_taken is None else duration(state.seconds_taken),
+        rows.append(
+            (
+                printable(step_text(state.step)) if state.step else portfolio.baseline,
+                score_with_error(metric, score.value, score.standard_error) if score else "",
+                difference_text(metric, state.difference),
+                count_bytes(state.transferred),
+                "" if latency is None else duration(latency),
+                count_bytes(state.size_bytes),
+                "" if state.parameters is None else f"{state.parameters:,}",
+                "" if state.seconds_taken is None else duration(state.seconds_taken),
+            )
         )
-    return table
+    return _fitting_table(console, (*headings, "took"), rows)
 
 
 def _layers_table(layers: Sequence[LayerSensitivity]) -> Table:
@@ -134,7 +149,10 @@ def _plain_table(headings: Sequence[str], left: Sequence[str]) -> Table:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+        if heading in left:
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
     return table
 
 
@@ -168,7 +186,7 @@ def _print_fronts(portfolio: Portfolio, console: Console) -> None:
         best = front(of, pair)
         said = [f"{one.name} {_said(one, pair)}" for one in best[:_NAMED]]
         rest = f", and {len(best) - _NAMED} more" if len(best) > _NAMED else ""
-        console.print(f"  {words}: {', '.join(said)}{rest}")
+        _item(console, f"{words}: {', '.join(said)}{rest}")
 
 
 def _said(one: Candidate, pair: Sequence[Quantity]) -> str:
@@ -185,16 +203,24 @@ def _print_orders(portfolio: Portfolio, console: Console) -> None:
     if groups:
         console.print("same techniques, other orders:")
     for group in groups:
-        console.print(printable(f"  {explain(group)}"))
+        _item(console, explain(group))
 
 
-def _fitting_table(portfolio: Portfolio, console: Console) -> Table:
+def _fitting_table(
+    console: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    bold: Sequence[int] = (),
+) -> Table:
     """The table with as many columns as the stream is wide; what people ask for first stays."""
-    headings = _headings(portfolio)
     unbounded = console.options.update(max_width=_PLAIN_WIDTH)
     hidden: list[str] = []
     while True:
-        table = _table(portfolio, [name for name in headings if name not in hidden])
+        shown = [place for place, heading in enumerate(headings) if heading not in hidden]
+        table = _plain_table([headings[place] for place in shown], left=_LEFT)
+        for number, row in enumerate(rows):
+            cells = (row[place] for place in shown)
+            table.add_row(*cells, style="bold" if number in bold else None)
         spare = [name for name in _DISPENSABLE if name in headings and name not in hidden]
         if not spare or console.measure(table, options=unbounded).maximum <= console.width:
             return table
@@ -204,20 +230,18 @@ def _fitting_table(portfolio: Portfolio, console: Console) -> Table:
 def _headings(portfolio: Portfolio) -> list[str]:
     score, delta = portfolio.metric.name, f"vs {portfolio.baseline}"
     return [
-        *("variant", "precision", "size", "zstd", score, delta, "worst slice"),
+        *("variant", "precision", "size", "transfer", score, delta, "worst slice"),
         *("agrees", "p50", "speed", "integer", "front"),
     ]
 
 
-def _table(portfolio: Portfolio, shown: Sequence[str]) -> Table:
-    table = _plain_table(shown, left=("variant", "precision", "worst slice"))
+def _variants_table(portfolio: Portfolio, console: Console) -> Table:
+    listed = portfolio.listed()
     baseline = portfolio.entry(portfolio.baseline)
     assert baseline is not None
-    for entry in portfolio.listed():
-        cells = dict(zip(_headings(portfolio), _row(entry, baseline), strict=True))
-        style = "bold" if entry.pareto else None
-        table.add_row(*(cells[heading] for heading in shown), style=style)
-    return table
+    rows = [_row(entry, baseline) for entry in listed]
+    best = [place for place, entry in enumerate(listed) if entry.pareto]
+    return _fitting_table(console, _headings(portfolio), rows, best)
 
 
 def _row(entry: PortfolioEntry, baseline: PortfolioEntry) -> tuple[str, ...]:

@@ -88,5 +88,5 @@ def _logarithmic_ticks(low: float, high: float) -> tuple[float, ...]:
         ticks = [tick for tick in ticks if low <= tick <= high]
         gaps = [math.log(b / a) / math.log(high / low) for a, b in pairwise(ticks)]
         if min(gaps, default=1.0) >= _LEAST_GAP:
-            break
-    return tuple(ticks)
+            return tuple(ticks)
+    return tuple(ticks[:: math.ceil(len(ticks) / _MOST_TICKS)])

@@ -153,7 +153,7 @@ def _bar(after: float | None, before: float | None, source: float | None, scale:
     if now > was:
         parts.append(bar("more", was, now))
     if after > scale.high:
-        parts.append(element("path", _class="over", d=f"M{_WIDTH - 7} 2l5 5l-5 5z"))
+        parts.append(element("path", _class="cut", d=f"M{_WIDTH - 8} 3.5l5 3.5l-5 3.5z"))
     if source is not None:
         parts.append(_tick(_WIDTH * scale.share(source)))
     return join(*parts)
