@@ -100,6 +100,12 @@ class Child:
         result: AnswerT = type(job).answer.model_validate_json(answer.result)  # type: ignore[assignment]  # `answer` is AnswerT's own class
         return result
 
+    def stop(self) -> None:
+        """Kill the process; may be called by another thread, whose `ask` then raises."""
+        process = self._process
+        if process is not None:
+            process.kill()
+
     def _started(self) -> subprocess.Popen[str]:
         if self._process is None:
             self._lines = SimpleQueue()

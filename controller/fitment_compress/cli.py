@@ -63,6 +63,17 @@ def compress_command(
     jobs: Annotated[
         int, typer.Option(min=1, help="Candidates made at a time; timing is never parallel.")
     ] = 1,
+    search: Annotated[
+        bool,
+        typer.Option("--search", help="Explore techniques, orders and strengths until --budget."),
+    ] = False,
+    storage: Annotated[
+        str | None,
+        typer.Option(
+            help="A database URL that searches on several machines share. [default: a file in the "
+            "work folder]"
+        ),
+    ] = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -105,6 +116,8 @@ def compress_command(
                 effort=QUICK if quick else FULL,
                 seed=seed,
                 budget_seconds=None if budget is None else parse_duration(budget),
+                search=search,
+                storage=storage,
                 work=work,
             ),
             progress,

@@ -69,6 +69,9 @@ class CompressRequest:
         limits: of each child process, for each job.
         seed: of every random choice.
         budget_seconds: what the run may take; recipes that do not fit are listed as such.
+        search: explore more recipes than are given, until the budget is spent.
+        storage: the URL of the search's database, which other machines may share; None keeps it
+            in the work folder.
         work: where a run keeps what it has so far; None puts it beside the output and removes it
             when the portfolio is complete.
     """
@@ -88,6 +91,8 @@ class CompressRequest:
     limits: Limits = field(default_factory=Limits)
     seed: int = 0
     budget_seconds: float | None = None
+    search: bool = False
+    storage: str | None = None
     work: Path | None = None
 
 
@@ -108,6 +113,10 @@ def compress(request: CompressRequest, progress: Progress | None = None) -> Port
         raise RequestError(
             f"{request.name!r} is no name for a model.",
             "Use --name with lower-case letters, digits, dots and dashes, at most 64.",
+        )
+    if request.search and request.budget_seconds is None:
+        raise RequestError(
+            "A search needs to know when to end.", "Give it a budget, for example --budget 20m."
         )
     learns = request.training is not None
     available = load_recipes(request.recipes) if request.recipes else default_recipes(learns=learns)

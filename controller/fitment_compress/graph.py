@@ -65,6 +65,21 @@ def constants(model: ModelProto) -> dict[str, NDArray[Any]]:
     return known
 
 
+def standard_nodes(model: ModelProto) -> list[NodeProto]:
+    """The nodes of the main graph whose operators the standard defines."""
+    return [node for node in model.graph.node if node.domain in MAIN_DOMAINS]
+
+
+def weighted_operators(model: ModelProto) -> set[str]:
+    """The types of the standard nodes whose second input is known without running the graph."""
+    known = constants(model)
+    return {
+        node.op_type
+        for node in standard_nodes(model)
+        if len(node.input) > 1 and node.input[1] in known
+    }
+
+
 def weight_initializers(model: ModelProto) -> dict[str, NDArray[Any]]:
     """The float weights (not biases) of convolutions and matrix products, by initializer."""
     from onnx import numpy_helper

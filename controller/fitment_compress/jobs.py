@@ -38,6 +38,8 @@ class Prepared(Record):
     Attributes:
         metric: what scores candidates; `agreement` without labels.
         classification: agreement compares decisions, not numbers.
+        operators, weighted_operators: the types of the cleaned model's nodes, and of those whose
+            second input is constant.
         notes: what the owner of the model may want to know.
     """
 
@@ -45,6 +47,8 @@ class Prepared(Record):
     data: DataSplit
     metric: MetricSpec
     classification: bool
+    operators: tuple[str, ...] = ()
+    weighted_operators: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 

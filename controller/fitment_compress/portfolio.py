@@ -44,11 +44,6 @@ class Outcome:
     latency_all_threads: Latency | None = None
     failure: str | None = None
 
-    @classmethod
-    def made(cls, recipe: Recipe, stages: tuple[Stage, ...]) -> Outcome:
-        """The outcome of a recipe that worked."""
-        return cls(recipe, stages)
-
     def timed(self, single: Mapping[str, Latency], spread: Mapping[str, Latency]) -> Outcome:
         """With latencies by stage: with one thread, and with as many as there are cores."""
         stages = tuple(

@@ -10,7 +10,14 @@ from fitment_compress.axes import refuse_unknown_ranks
 from fitment_compress.clean import Cleaned, clean
 from fitment_compress.data import divide, load_samples, refuse_overlap, save_dataset, some_of
 from fitment_compress.errors import RequestError, SamplesError, SourceError
-from fitment_compress.graph import count_parameters, input_values, opset, tensor_spec
+from fitment_compress.graph import (
+    count_parameters,
+    input_values,
+    opset,
+    standard_nodes,
+    tensor_spec,
+    weighted_operators,
+)
 from fitment_compress.jobs import Prepared, PrepareJob
 from fitment_compress.macs import count_macs
 from fitment_compress.source import Source, read_source
@@ -65,6 +72,8 @@ def prepare(job: PrepareJob) -> Prepared:
         data=samples.described(),
         metric=metric,
         classification=classification,
+        operators=tuple(sorted({node.op_type for node in standard_nodes(cleaned.model)})),
+        weighted_operators=tuple(sorted(weighted_operators(cleaned.model))),
         notes=_notes(cleaned, metric, classification),
     )
 

@@ -11,6 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from fitment_compress.child import Child
 from fitment_compress.errors import CandidateError, CompressError, TechniqueError
+from fitment_compress.exploration import (
+    Exploration,
+    described,
+    explore,
+    sqlite_url,
+    with_front,
+)
 from fitment_compress.host import describe_host, host_facts
 from fitment_compress.jobs import Prepared, PrepareJob
 from fitment_compress.lineage import stage_keys
@@ -53,8 +60,8 @@ class Run:
         self._progress = progress
         self._clock = clock
         budget = request.budget_seconds
-        reserved = 0.0 if budget is None else TIMING_SHARE * budget
-        self._deadline = None if budget is None else clock() + budget - reserved
+        self._reserved = None if budget is None else TIMING_SHARE * budget
+        self._deadline = None if budget is None else clock() + (1.0 - TIMING_SHARE) * budget
 
     def portfolio(self, recipes: Sequence[Recipe]) -> Portfolio:
         """Everything from the source model to the written folder."""
@@ -66,6 +73,8 @@ class Run:
             *(self._workspace, identity, prepared, protocol),
             *(request.limits, self._progress, request.seed),
         ) as workshop:
+            if request.search:
+                recipes = self._searched(recipes, prepared, workshop)
             outcomes = self._make(recipes, workshop)
             outcomes = self._timed(outcomes, workshop)
             portfolio = self._assembled(outcomes, prepared)
@@ -98,6 +107,24 @@ class Run:
             self._progress.note(note)
         return prepared
 
+    def _searched(
+        self, recipes: Sequence[Recipe], prepared: Prepared, workshop: Workshop
+    ) -> list[Recipe]:
+        """The fixed recipes, and those that the search found nothing to be better than."""
+        assert self._deadline is not None
+        request = self._request
+        exploration = Exploration(
+            seconds=self._deadline - self._clock(),
+            storage=request.storage or sqlite_url(self._workspace.study),
+            jobs=request.jobs,
+            seed=request.seed,
+            origin=self._workspace.root.name,
+        )
+        result = explore(exploration, recipes, prepared, workshop, self._progress)
+        for line in described(result):
+            self._progress.note(line)
+        return with_front(recipes, result)
+
     def _make(self, recipes: Sequence[Recipe], workshop: Workshop) -> list[Outcome]:
         """Each recipe's stages; the source first, because all are compared with it."""
         request = self._request
@@ -105,7 +132,7 @@ class Run:
         self._progress.stage("building and measuring", len(distinct))
         baseline, *others = recipes
         try:
-            first = Outcome.made(baseline, workshop.stages(()))
+            first = Outcome(baseline, workshop.stages(()))
         except CompressError as error:
             raise CandidateError(
                 f"The cleaned model itself cannot be measured: {error}",
@@ -120,22 +147,15 @@ class Run:
 
     def _outcome(self, recipe: Recipe, workshop: Workshop) -> Outcome:
         try:
-            return Outcome.made(recipe, workshop.stages(recipe.steps, self._left(recipe, workshop)))
+            self._require_time(recipe, workshop)
+            return Outcome(recipe, workshop.stages(recipe.steps, self._deadline))
         except CompressError as error:
             return Outcome(recipe, failure=str(error))
 
-    def _left(self, recipe: Recipe, workshop: Workshop) -> float | None:
-        """The seconds that a recipe's steps may take each.
-
-        Raises:
-            TechniqueError: the budget is spent, and the recipe is not made yet.
-        """
-        if self._deadline is None or workshop.is_made(recipe.steps):
-            return None
-        left = self._deadline - self._clock()
-        if left <= 0:
+    def _require_time(self, recipe: Recipe, workshop: Workshop) -> None:
+        over = self._deadline is not None and self._clock() >= self._deadline
+        if over and not workshop.is_made(recipe.steps):
             raise TechniqueError("The budget was spent before this recipe's turn came.")
-        return left
 
     def _timed(self, outcomes: Sequence[Outcome], workshop: Workshop) -> list[Outcome]:
         """Latencies from interleaved rounds in place of those measured alone."""
@@ -144,11 +164,14 @@ class Run:
         listed = [outcome for outcome in outcomes if outcome.stages]
         every = list({stage.file.key: stage for item in listed for stage in item.stages}.values())
         self._progress.stage("timing in turns", 1 + (cores > 1))
-        single = self._latencies(workshop, every, effort.seconds, 1)
+        seconds = effort.seconds
+        if self._reserved is not None:
+            seconds = min(seconds, self._reserved / (1.5 * len(every)))
+        single = self._latencies(workshop, every, seconds, 1)
         spread: dict[str, Latency] = {}
         if cores > 1:
             last = [outcome.stages[-1] for outcome in listed]
-            spread = self._latencies(workshop, last, effort.seconds / 2, cores)
+            spread = self._latencies(workshop, last, seconds / 2, cores)
         return [outcome.timed(single, spread) for outcome in outcomes]
 
     def _latencies(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -10,7 +11,7 @@ from queue import Empty, LifoQueue
 from types import TracebackType
 
 from fitment_compress.child import Child, Limits
-from fitment_compress.errors import CompressError
+from fitment_compress.errors import CompressError, WorkerError
 from fitment_compress.formats import RUNTIMES
 from fitment_compress.jobs import (
     AnswerT,
@@ -58,6 +59,17 @@ class Stage:
     measured: Measured
 
 
+@dataclass(frozen=True)
+class _Order:
+    """One stage to make: a step after its parent, by a deadline."""
+
+    key: str
+    parent: Stage | None
+    step: RecipeStep | None
+    baseline: str
+    deadline: float | None
+
+
 @dataclass
 class _Once:
     """A stage that is being made, or was: whoever comes second waits, and gets the same."""
@@ -101,6 +113,7 @@ class Workshop:
         self._children: list[Child] = []
         self._made: dict[str, _Once] = {}
         self._guard = threading.Lock()
+        self._cancelled = False
 
     def __enter__(self) -> Workshop:
         return self
@@ -115,24 +128,31 @@ class Workshop:
             child.__exit__(kind, error, trace)
 
     def stages(
-        self, steps: Sequence[RecipeStep], wall_seconds: float | None = None
+        self, steps: Sequence[RecipeStep], deadline: float | None = None
     ) -> tuple[Stage, ...]:
         """The source and the stage after each step, built and measured.
 
         Args:
             steps: of a recipe.
-            wall_seconds: for each step, where it must not have the time that limits allow.
+            deadline: on the clock of `time.monotonic`; a step that is not done by then is given up.
 
         Raises:
-            CompressError: a step failed, or what it made does not run.
+            CompressError: a step failed, what it made does not run, or the time is up.
         """
         keys = stage_keys(self._seed, steps)
-        stages = [self._once(keys[0], lambda: self._make(keys[0], None, None, keys[0], None))]
-        for key, step in zip(keys[1:], steps, strict=True):
-            stages.append(
-                self._once(key, self._maker(key, stages[-1], step, keys[0], wall_seconds))
-            )
+        stages: list[Stage] = []
+        for key, step in zip(keys, (None, *steps), strict=True):
+            order = _Order(key, stages[-1] if stages else None, step, keys[0], deadline)
+            stages.append(self._once(order))
         return tuple(stages)
+
+    def cancel(self) -> None:
+        """Give up what is being made, now: whoever asked for it gets a `WorkerError`."""
+        self._cancelled = True
+        with self._guard:
+            children = list(self._children)
+        for child in children:
+            child.stop()
 
     def is_made(self, steps: Sequence[RecipeStep]) -> bool:
         """Whether asking for these steps costs nothing any more."""
@@ -162,47 +182,32 @@ class Workshop:
         """Where the files of a stage lie."""
         return self._workspace.stage(stage.file.key)
 
-    def _maker(
-        self,
-        key: str,
-        parent: Stage,
-        step: RecipeStep,
-        baseline: str,
-        wall_seconds: float | None,
-    ) -> Callable[[], Stage]:
-        return lambda: self._make(key, parent, step, baseline, wall_seconds)
-
-    def _once(self, key: str, make: Callable[[], Stage]) -> Stage:
+    def _once(self, order: _Order) -> Stage:
         with self._guard:
-            once = self._made.setdefault(key, _Once())
+            once = self._made.setdefault(order.key, _Once())
         with once.lock:
             if once.failure is not None:
                 raise once.failure
             if once.stage is None:
                 try:
-                    once.stage = make()
+                    once.stage = self._make(order)
+                except WorkerError:
+                    raise  # it may have been out of time, which the next one may have
                 except CompressError as error:
                     once.failure = error
                     raise
                 self._progress.step(_described(once.stage.step))
             return once.stage
 
-    def _make(
-        self,
-        key: str,
-        parent: Stage | None,
-        step: RecipeStep | None,
-        baseline: str,
-        wall_seconds: float | None,
-    ) -> Stage:
-        built = self._build(key, parent, step, wall_seconds)
-        variant = self._variant(key, parent, step, built)
+    def _make(self, order: _Order) -> Stage:
+        built = self._build(order)
+        variant = self._variant(order, built)
         measured = self._measure(
             MeasureJob(
                 workspace=str(self._workspace.root),
-                key=key,
+                key=order.key,
                 variant=variant,
-                baseline=baseline,
+                baseline=order.baseline,
                 metric=self._prepared.metric,
                 classification=self._prepared.classification,
                 protocol=self._protocol,
@@ -210,40 +215,46 @@ class Workshop:
         )
         needs = variant.needs.model_copy(update={"memory_bytes": measured.report.peak_memory_bytes})
         return Stage(
-            file=ModelFile(key=key, format=built.format),
-            step=step,
+            file=ModelFile(key=order.key, format=built.format),
+            step=order.step,
             built=built,
             variant=variant.model_copy(update={"needs": needs}),
             measured=measured,
         )
 
-    def _build(
-        self,
-        key: str,
-        parent: Stage | None,
-        step: RecipeStep | None,
-        wall_seconds: float | None,
-    ) -> Built:
+    def _build(self, order: _Order) -> Built:
         job = BuildJob(
             workspace=str(self._workspace.root),
-            key=key,
-            parent=None if parent is None else parent.file,
-            steps=() if step is None else (step,),
+            key=order.key,
+            parent=None if order.parent is None else order.parent.file,
+            steps=() if order.step is None else (order.step,),
             seed=self._seed,
         )
-        allowed = self._limits.wall_seconds
-        if step is not None and known_techniques()[step.technique].learns:
-            allowed = self._limits.learning_seconds
-        if wall_seconds is not None:
-            allowed = min(allowed, wall_seconds)
         with self._borrowed() as child:
             return self._ask(
-                child, job, allowed, lambda told: self._progress.part(told.share, told.what)
+                *(child, job, self._allowed(order)),
+                lambda told: self._progress.part(told.share, told.what),
             )
 
+    def _allowed(self, order: _Order) -> float:
+        """The seconds that a step may take."""
+        allowed = self._limits.wall_seconds
+        if order.step is not None and known_techniques()[order.step.technique].learns:
+            allowed = self._limits.learning_seconds
+        if order.deadline is None:
+            return allowed
+        return min(allowed, max(0.0, order.deadline - time.monotonic()))
+
     def _measure(self, job: MeasureJob) -> Measured:
-        with Child(self._limits) as child:  # a fresh one, because its memory is measured
-            return self._ask(child, job, self._limits.wall_seconds)
+        child = Child(self._limits)  # a fresh one, because its memory is measured
+        with self._guard:
+            self._children.append(child)
+        try:
+            with child:
+                return self._ask(child, job, self._limits.wall_seconds)
+        finally:
+            with self._guard:
+                self._children.remove(child)
 
     def _ask(
         self,
@@ -258,6 +269,8 @@ class Workshop:
         if kept is not None:
             answer: AnswerT = type(job).answer.model_validate_json(kept)  # type: ignore[assignment]  # `answer` is AnswerT's own class
             return answer
+        if self._cancelled:
+            raise WorkerError("The run was stopped before this was made.")
         answer = child.ask(job, wall_seconds=wall_seconds, told=told)
         self._workspace.remember(question, answer.model_dump_json())
         return answer
@@ -276,15 +289,14 @@ class Workshop:
         finally:
             self._idle.put(child)
 
-    def _variant(
-        self, key: str, parent: Stage | None, step: RecipeStep | None, built: Built
-    ) -> Variant:
+    def _variant(self, order: _Order, built: Built) -> Variant:
+        parent, step = order.parent, order.step
         inherited = () if parent is None else parent.variant.traits
         traits = dict.fromkeys((*inherited, *built.traits))
         traits.pop(BASELINE_TRAIT, None)
         recipe = () if parent is None or step is None else (*parent.variant.recipe, step)
         return Variant(
-            name=key,
+            name=order.key,
             model=self._identity.name,
             model_version=self._identity.version,
             format=built.format,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from fitment_compress.compress import CompressRequest, Effort, compress
-from fitment_compress.errors import SamplesError
+from fitment_compress.errors import RequestError, SamplesError
 from fitment_compress.techniques import known_techniques
 from fitment_contract.benchmark import BenchmarkProtocol
 from fitment_contract.portfolio import Portfolio
@@ -168,3 +168,19 @@ def test_the_portfolio_on_disk_says_the_same(tmp_path: Path) -> None:
     made = compress(request(tmp_path, recipes(tmp_path, "name: h, steps: [fp16]")))
     text = (tmp_path / "out" / "portfolio.json").read_text()
     assert Portfolio.model_validate_json(text) == made
+
+
+def test_a_search_finds_more_than_it_was_given_and_keeps_its_budget(tmp_path: Path) -> None:
+    path = recipes(tmp_path, "name: h, steps: [fp16]", "name: q, steps: [int8-static]")
+    began = time.monotonic()
+    made = compress(request(tmp_path, path, search=True, budget_seconds=40, jobs=2))
+    assert time.monotonic() - began < 60
+    names = [entry.name for entry in made.entries]
+    assert names[:3] == ["fp32", "h", "q"]
+    assert [entry.failure for entry in made.entries] == [None] * len(names)
+    assert len(names) > 3, "the search found nothing that the given recipes had not"
+
+
+def test_a_search_without_a_budget_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="know when to end"):
+        compress(request(tmp_path, recipes(tmp_path, "name: h, steps: [fp16]"), search=True))
