@@ -7,7 +7,7 @@ model's. No gradients, no labels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -16,7 +16,6 @@ from fitment_compress.graph import constants
 from fitment_compress.structure.graphs import read_counts
 from fitment_compress.structure.layers import Layer, layer_of
 from fitment_compress.structure.probe import Feeds, look, spread
-from fitment_compress.techniques.base import Tell, silent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -89,7 +88,7 @@ def refit(
     targets: Sequence[Target],
     feeds: Feeds,
     seed: int = 0,
-    tell: Tell = silent,
+    tell: Callable[[float, str], None] | None = None,
 ) -> int:
     """Fit the layers one after the other, each on what the layers before it now give.
 
@@ -116,7 +115,8 @@ def refit(
     wanted = _wanted(original, usable, feeds, seed)
     gained = 0
     for index, target in enumerate(usable):
-        tell(index / len(usable), f"fitting {target.layer.node.output[0]}")
+        if tell is not None:
+            tell(index / len(usable), f"fitting {target.layer.node.output[0]}")
         gained += _fit(model, target, wanted[index], feeds, seed + index)
     return gained
 

@@ -14,6 +14,7 @@ from fitment_compress.techniques.bias_correct import BiasCorrect
 from fitment_compress.techniques.channel_prune import ChannelPrune
 from fitment_compress.techniques.codebook import Codebook
 from fitment_compress.techniques.depthwise_separable import DepthwiseSeparable
+from fitment_compress.techniques.distil import Distil
 from fitment_compress.techniques.drop_blocks import DropBlocks
 from fitment_compress.techniques.equalise import Equalise
 from fitment_compress.techniques.fp16 import Fp16
@@ -38,6 +39,7 @@ BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     ChannelPrune,
     DepthwiseSeparable,
     Codebook,
+    Distil,
     DropBlocks,
     Equalise,
     Fp16,
@@ -50,8 +52,8 @@ BUILT_IN: Final[tuple[type[AnyTechnique], ...]] = (
     NMPrune,
     Recover,
     TfliteQuantise,
-    ToTflite,
     TernaryWeights,
+    ToTflite,
 )
 
 
