@@ -135,6 +135,20 @@ def _stage_result(stage: Stage) -> StageResult:
     )
 
 
+def read_portfolio(folder: Path) -> Portfolio:
+    """What a portfolio folder says.
+
+    Raises:
+        OutputError: it is no such folder.
+    """
+    try:
+        return Portfolio.model_validate_json((folder / PORTFOLIO_FILE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise OutputError(
+            f"{folder} is not a portfolio folder.", "Name one that `fitment compress` wrote."
+        ) from error
+
+
 def refuse_foreign_folder(folder: Path) -> None:
     """A folder is replaced only when it is a portfolio, or empty.
 

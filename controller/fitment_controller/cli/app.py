@@ -17,6 +17,8 @@ from fitment_controller.errors import ControllerError
 
 _MODULES: Final = {
     "compress": "fitment_compress.cli",
+    "technique": "fitment_compress.cli_show",
+    "portfolio": "fitment_compress.cli_show",
     "demo": "fitment_controller.cli.demo",
     "up": "fitment_controller.cli.up",
     "status": "fitment_controller.cli.status",
@@ -31,7 +33,13 @@ _MODULES: Final = {
 """Command to the module whose `register(app)` adds it."""
 
 
-_EXTRAS: Final = {"compress": "compress", "demo": "demo"}
+_EXTRAS: Final = {
+    "compress": "compress",
+    "converter": "compress",
+    "demo": "demo",
+    "portfolio": "compress",
+    "technique": "compress",
+}
 """The extra that a command needs where that is not `controller`."""
 
 
