@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fitment_compress.converter.quantise import Mode, quantise
 from fitment_runtime.catalog import find_runtime, runtime_for_format
 from fitment_runtime.errors import InferenceFailure, LoadFailure, RuntimeMissing, UnsupportedFormat
 from fitment_runtime.session import SessionOptions
 
 pytest.importorskip("ai_edge_litert", reason="LiteRT is not installed here")
 from support.runtime_tflite import save_tflite_dense
+from support.tflite_models import transposed_convolution
 
 
 def test_a_model_with_a_free_batch_axis_runs_at_any_batch(tmp_path: Path) -> None:
@@ -32,6 +34,31 @@ def test_integer_kernels_are_told_from_others(tmp_path: Path) -> None:
         counts = runtime.kernels(path, {"x": np.ones((1, 4), dtype)})
         assert counts.operators == {"FULLY_CONNECTED": 1}
         assert (counts.matmuls, counts.integer_matmuls) == (1, int(quantized))
+
+
+@pytest.mark.parametrize(
+    ("mode", "integer"), [("int8", True), ("w8a16", True), ("dynamic", True), ("w8", False)]
+)
+def test_kernels_are_integer_by_the_weights_that_reach_them(
+    tmp_path: Path, mode: Mode, integer: bool
+) -> None:
+    pytest.importorskip("litert_quantizer", reason="needs pip install 'fitment[convert]'")
+    feeds = [{"x": np.full((1, 4, 4, 3), level, np.float32)} for level in (-1.0, 0.5, 1.0)]
+    path = tmp_path / "m.tflite"
+    path.write_bytes(quantise(transposed_convolution(), mode, feeds))
+    counts = find_runtime("litert").kernels(path, feeds[0])
+    assert counts.convolutions == 1  # whose first input is a shape
+    assert counts.integer_convolutions == int(integer)
+
+
+def test_more_threads_give_the_same(tmp_path: Path) -> None:
+    path = save_tflite_dense(tmp_path / "m.tflite", features=64, classes=64)
+    feeds = {"x": np.linspace(-1, 1, 64, dtype=np.float32)[None]}
+    one, two = (
+        find_runtime("litert").load(path, SessionOptions(threads=threads)).run(feeds)[0]
+        for threads in (1, 2)
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-5)
 
 
 def test_wrong_feeds_are_an_inference_failure(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ _CONVOLUTIONS: Final = frozenset(
     {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"}
 )
 _MATMULS: Final = frozenset({"FULLY_CONNECTED", "BATCH_MATMUL"})
+_WEIGHT: Final = 1  # the position of the weights among the inputs of all of these
 _DELEGATE: Final = "DELEGATE"  # stands for the operators it took over, which are listed as well
 _INTEGER_DTYPES: Final = frozenset({"int8", "uint8", "int16"})
 
@@ -33,6 +34,7 @@ class LiteRtSession:
         self._shapes = {name: tuple(item["shape"]) for name, item in self._details.items()}
         self._inputs = tuple(_spec(item) for item in interpreter.get_input_details())
         self._outputs = tuple(_spec(item) for item in interpreter.get_output_details())
+        self._output_indices = [item["index"] for item in interpreter.get_output_details()]
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -56,10 +58,7 @@ class LiteRtSession:
             for name, details in self._details.items():
                 interpreter.set_tensor(details["index"], feeds[name])
             interpreter.invoke()
-            return [
-                interpreter.get_tensor(details["index"])
-                for details in interpreter.get_output_details()
-            ]
+            return [interpreter.get_tensor(index) for index in self._output_indices]
         except (ValueError, RuntimeError) as error:
             raise InferenceFailure(f"LiteRT: {_one_line(error)}") from error
 
@@ -98,7 +97,11 @@ class LiteRtRuntime:
         feeds: Mapping[str, Array],
         options: SessionOptions = DEFAULT_OPTIONS,
     ) -> KernelCounts:
-        """The operators of the graph; integer ones are those whose first input is an integer.
+        """The operators of the graph; a convolution or matrix product is integer by its weights.
+
+        Weights that are integers when they reach the operator are multiplied as integers, also
+        where activations are quantised while running. Weights that are only stored as integers
+        pass a DEQUANTIZE before.
 
         The interpreter lists its execution plan in an attribute that is not public; a version
         without it gives empty counts.
@@ -172,8 +175,8 @@ def _count(interpreter: Any, operators: list[Any]) -> KernelCounts:
         if name == _DELEGATE:
             continue
         names[name] += 1
-        first = next(iter(operator["inputs"]), None)
-        if first is not None and dtypes.get(int(first)) in _INTEGER_DTYPES:
+        weight = operator["inputs"][_WEIGHT] if name in _CONVOLUTIONS | _MATMULS else None
+        if weight is not None and dtypes.get(int(weight)) in _INTEGER_DTYPES:
             integer[name] += 1
     return KernelCounts(
         operators=dict(names),

@@ -1,4 +1,4 @@
-"""Small questions about a .tflite file, and small changes to it.
+"""Small questions about a .tflite file.
 
 A .tflite file is a FlatBuffer of tensors and operators. LiteRT's own tools, which the extra
 `convert` installs, read and write it.
@@ -7,7 +7,7 @@ A .tflite file is a FlatBuffer of tensors and operators. LiteRT's own tools, whi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING, Any, Final
@@ -65,30 +65,6 @@ def tools() -> ModuleType:
     return module
 
 
-def name_ends(content: bytes, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> bytes:
-    """The same model with the given names and order of inputs and outputs.
-
-    Args:
-        content: a .tflite file with one signature.
-        inputs: new names by those of the signature, in the order that they are to have.
-        outputs: the same of outputs.
-    """
-    model = tools().read_model_from_bytearray(bytearray(content))
-    graph, signature = model.subgraphs[0], model.signatureDefs[0]
-    signature.inputs, graph.inputs = _ends(graph, signature.inputs, inputs)
-    signature.outputs, graph.outputs = _ends(graph, signature.outputs, outputs)
-    return bytes(tools().convert_object_to_bytearray(model))
-
-
-def end_names(content: bytes) -> tuple[list[str], list[str]]:
-    """The names of the inputs and of the outputs in their order."""
-    graph = tools().read_model_from_bytearray(bytearray(content)).subgraphs[0]
-    return (
-        [graph.tensors[index].name.decode() for index in graph.inputs],
-        [graph.tensors[index].name.decode() for index in graph.outputs],
-    )
-
-
 def refuse_custom_operators(content: bytes) -> None:
     """Operators without a kernel are converted to custom ones, which no interpreter runs.
 
@@ -137,25 +113,6 @@ def file_facts(content: bytes) -> FileFacts:
         macs=sum(_macs(kind, op, tensors) for kind, op in weighted),
         integer=any(kind_of(tensors[op.inputs[1]].type).startswith("INT") for _, op in weighted),
     )
-
-
-def _ends(graph: Any, entries: Any, names: Mapping[str, str]) -> tuple[list[Any], list[int]]:
-    """The signature's entries and the tensors, renamed, in the order of `names`."""
-    by_name = {entry.name.decode(): entry for entry in entries}
-    if by_name.keys() != names.keys():
-        raise TechniqueError(
-            f"The conversion lost inputs or outputs: the file has {', '.join(sorted(by_name))} "
-            f"in place of {', '.join(sorted(names))}."
-        )
-    chosen = [by_name[old] for old in names]
-    indices = [entry.tensorIndex for entry in chosen]
-    for entry, name in zip(chosen, names.values(), strict=True):
-        for other in graph.tensors:
-            if other.name == name.encode():
-                other.name += b".inner"
-        graph.tensors[entry.tensorIndex].name = name.encode()
-        entry.name = name.encode()
-    return chosen, indices
 
 
 def _operators(model: Any) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,8 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from fitment_compress.converter.flatbuffer import end_names, name_ends, padded_pools
+from fitment_compress.converter.ends import Ends
+from fitment_compress.converter.flatbuffer import padded_pools
 from fitment_compress.errors import TechniqueError
 
 if TYPE_CHECKING:
@@ -20,6 +21,10 @@ Feeds = Sequence[Mapping[str, "NDArray[Any]"]]
 
 STATIC_MODES: Final = ("int8", "w8a16")
 _ALL: Final = ".*"
+_DEPTHWISE: Final = "DEPTHWISE_CONV_2D"
+"""Outside the static modes its weights are stored in 8 bits and multiplied as floats: LiteRT has
+no kernel for 4 bits, and a slow one for dynamic quantisation. The shipped image model took 173 µs
+with it and 55 µs without, against 88 µs in floats."""
 
 
 def quantise(content: bytes, mode: Mode, feeds: Feeds = (), calibration: str = "minmax") -> bytes:
@@ -34,7 +39,7 @@ def quantise(content: bytes, mode: Mode, feeds: Feeds = (), calibration: str = "
     Raises:
         TechniqueError: the quantiser is not installed, or cannot quantise this file.
     """
-    inputs, outputs = end_names(content)
+    before = Ends(content)
     quantiser = _configured(content, mode)
     static = mode in STATIC_MODES
     try:
@@ -45,9 +50,12 @@ def quantise(content: bytes, mode: Mode, feeds: Feeds = (), calibration: str = "
         raise TechniqueError(
             f"LiteRT's quantiser cannot make {mode} of this model: {_one_line(error)}"
         ) from error
-    return name_ends(
-        bytes(result), {name: name for name in inputs}, {name: name for name in outputs}
-    )
+    after = Ends(bytes(result))
+    # Callers feed and read floats, whatever the arithmetic between is. The quantiser can leave the
+    # ends alone as well, and writes files that do not load where an output is used further.
+    after.make_float()
+    after.rename({name: name for name in before.inputs}, {name: name for name in before.outputs})
+    return after.content()
 
 
 def _configured(content: bytes, mode: Mode) -> Any:
@@ -63,21 +71,22 @@ def _configured(content: bytes, mode: Mode) -> Any:
     if mode in STATIC_MODES:
         bits = 8 if mode == "int8" else 16
         quantiser.add_static_config(_ALL, "*", activation_num_bits=bits, weight_num_bits=8)
-        # Callers feed and read floats, whatever the arithmetic between is.
-        for end in ("INPUT", "OUTPUT"):
-            quantiser.update_quantization_recipe(_ALL, end, algorithm_key=AlgorithmName.NO_QUANTIZE)
         for name, operator in padded_pools(content):
             quantiser.update_quantization_recipe(
                 f"^{re.escape(name)}", operator, algorithm_key=AlgorithmName.NO_QUANTIZE
             )
-    elif mode in ("dynamic", "dynamic-w4"):
-        quantiser.add_dynamic_config(_ALL, "*", num_bits=8 if mode == "dynamic" else 4)
     elif mode == "fp16":
         quantiser.add_weight_only_config(
             _ALL, "*", num_bits=16, algorithm_key=AlgorithmName.FLOAT_CASTING
         )
     else:
-        quantiser.add_weight_only_config(_ALL, "*", num_bits=8 if mode == "w8" else 4)
+        add = (
+            quantiser.add_dynamic_config
+            if mode.startswith("dynamic")
+            else quantiser.add_weight_only_config
+        )
+        add(_ALL, "*", num_bits=4 if mode.endswith("w4") else 8)
+        quantiser.add_weight_only_config(_ALL, _DEPTHWISE, num_bits=8)
     return quantiser
 
 

@@ -94,6 +94,34 @@ def plain_names(model: ModelProto) -> tuple[dict[str, str], dict[str, str]]:
     return inputs, outputs
 
 
+def flatten_outputs(model: ModelProto) -> dict[str, list[int]]:
+    """Make matrices of outputs with more axes: then no converter can leave their layout open.
+
+    Args:
+        model: with fixed shapes; changed.
+
+    Returns:
+        The shapes that the outputs had, by name.
+    """
+    from onnx import helper
+
+    makers = {name: node for node in model.graph.node for name in node.output}
+    shapes = {}
+    for value in model.graph.output:
+        shape = [axis.dim_value for axis in value.type.tensor_type.shape.dim]
+        if len(shape) < 3 or not all(shape) or value.name not in makers:
+            continue
+        shapes[value.name] = shape
+        inner = f"{value.name}.shaped"
+        for graph in walk(model.graph):
+            for node in graph.node:
+                node.input[:] = [inner if name == value.name else name for name in node.input]
+                node.output[:] = [inner if name == value.name else name for name in node.output]
+        model.graph.node.append(helper.make_node("Flatten", [inner], [value.name]))
+        value.type.tensor_type.ClearField("shape")
+    return shapes
+
+
 def pad_before_pooling(model: ModelProto) -> None:
     """Let a padded max-pooling of numbers that are never negative pad with zeroes, apart from it.
 

@@ -54,6 +54,7 @@ class ToTflite(Technique[ToTfliteOptions]):
         from fitment_compress.converter import flatbuffer, source
         from fitment_compress.converter.compare import refuse_difference
         from fitment_compress.converter.convert import convert
+        from fitment_compress.converter.ends import Ends
         from fitment_compress.converter.quantise import quantise
 
         source.refuse_quantised(model)
@@ -62,12 +63,16 @@ class ToTflite(Technique[ToTfliteOptions]):
             context.findings.notes.append(f"axes that were free are fixed: {', '.join(fixed)}")
         onnx.save(model, context.scratch / "to-compare.onnx")
         inputs, outputs = source.plain_names(model)
+        shapes = source.flatten_outputs(model)
         source.pad_before_pooling(model)
         onnx.save(model, context.scratch / "to-convert.onnx")
         context.tell(0.1, "converting")
         content = convert(context.scratch / "to-convert.onnx", list(inputs), context.scratch)
         flatbuffer.refuse_custom_operators(content)
-        content = flatbuffer.name_ends(content, inputs, outputs)
+        ends = Ends(content)
+        ends.reshape_outputs(shapes)
+        ends.rename(inputs, outputs)
+        content = ends.content()
         if options.precision == "fp16":
             content = quantise(content, "fp16")
         context.tell(0.9, "comparing with the ONNX model")

@@ -27,6 +27,8 @@ class TfliteQuantiseOptions(Options):
             `w8a16` is the same with activations in 16 bits. `dynamic` quantises activations while
             running, beside weights in 8 bits, `dynamic-w4` beside weights in 4. `w8` and `w4`
             store weights in 8 and 4 bits and compute in floats. Inputs and outputs stay floats.
+            Depthwise convolutions have 8-bit weights and float arithmetic in all but the static
+            modes.
         calibration: `minmax` takes the extremes over all samples; `average` their moving average,
             which a few outliers do not stretch.
         samples: how many calibration samples the static modes use at most.
