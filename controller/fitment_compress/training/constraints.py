@@ -22,6 +22,10 @@ CODEBOOK_LIMIT: Final = 256
 CHANNEL_CODEBOOK_LIMIT: Final = 16
 """The same for codebooks per channel, such as those of ternary weights."""
 
+CAREFUL: Final = 0.1
+"""The share of the rate for numbers that change much when they change little: entries of codebooks
+move many weights at once, and rounding makes whole steps of small ones."""
+
 
 @dataclass(frozen=True)
 class Stored:
@@ -43,11 +47,13 @@ class Weight(nn.Module):
         latent: what the optimiser changes.
         decays: whether weight decay makes sense for it.
         scales: whether whole channels may be scaled, as folding a normalisation does.
+        pace: the share of the lesson's rate at which it learns.
     """
 
     latent: nn.Parameter
     decays: bool = False
     scales: bool = False
+    pace: float = 1.0
 
     def forward(self) -> Tensor:
         """The tensor that the graph computes with."""
@@ -105,6 +111,7 @@ class CodebookWeight(Weight):
     compression", 2016).
     """
 
+    pace = CAREFUL
     codes: Tensor
     mask: Tensor
 

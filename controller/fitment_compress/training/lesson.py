@@ -19,7 +19,7 @@ class Lesson(Options):
         batch: samples per step.
         rate: the peak learning rate of AdamW (Loshchilov and Hutter, "Decoupled weight decay
             regularization", 2019), which rises over the first tenth of the steps and falls to zero
-            along a cosine.
+            along a cosine. Codebooks and stored integers learn at a tenth of it.
         weight_decay: of weights that are free; biases, codebooks and stored integers have none.
         temperature: softens the scores of teacher and student before they are compared (Hinton et
             al., "Distilling the knowledge in a neural network", 2015). Only for classifiers; other
@@ -36,7 +36,7 @@ class Lesson(Options):
 
     epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 3.0
     batch: Annotated[int, Field(ge=2, le=65536)] = 128
-    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 2e-3
+    rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-3
     temperature: Annotated[float, Field(gt=0.0, le=100.0)] = 2.0
     label_weight: Annotated[float, Field(ge=0.0, le=1.0)] = 0.3

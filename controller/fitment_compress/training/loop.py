@@ -140,7 +140,7 @@ def _fit(
     student: Network, lesson: Lesson, lecture: Lecture, objective: Objective, context: Context
 ) -> None:
     steps = max(1, round(lesson.epochs * lecture.per_epoch))
-    optimiser = torch.optim.AdamW(_groups(student, lesson), lr=lesson.rate)
+    optimiser = torch.optim.AdamW(_groups(student, lesson))
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _share(step, steps))
     parameters = [p for p in student.parameters() if p.requires_grad]
     student.train()
@@ -165,14 +165,18 @@ def _fit(
 
 
 def _groups(student: Network, lesson: Lesson) -> list[dict[str, Any]]:
-    """Parameters with and without weight decay."""
-    decaying = [weight.latent for weight in student.weights.values() if weight.decays]
-    chosen = {id(parameter) for parameter in decaying}
-    others = [p for p in student.parameters() if id(p) not in chosen]
-    return [
-        {"params": decaying, "weight_decay": lesson.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+    """What learns, at which rate, with which decay."""
+    groups = [
+        {
+            "params": [weight.latent],
+            "lr": lesson.rate * weight.pace,
+            "weight_decay": lesson.weight_decay if weight.decays else 0.0,
+        }
+        for weight in student.weights.values()
+        if weight.latent.requires_grad
     ]
+    norms = list(student.norms.parameters())
+    return [*groups, {"params": norms, "lr": lesson.rate, "weight_decay": 0.0}]
 
 
 def _share(step: int, steps: int) -> float:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fitment_compress.training.constraints import (
+    CAREFUL,
     CHANNEL_CODEBOOK_LIMIT,
     Weight,
     few,
@@ -68,6 +69,7 @@ class QuantisedWeight(Weight):
     constrained and the entries are on the grid already.
     """
 
+    pace = CAREFUL
     scale_of: Tensor
     points: Tensor
     mask: Tensor | None
