@@ -38,10 +38,8 @@ from functools import cache
 from itertools import compress
 from typing import BinaryIO, Final
 
+from fitment_contract.artifact import PACKED
 from fitment_contract.errors import ContractError
-
-PACKED: Final = "packed-1"
-"""The name of the encoding in an artifact's `encodings`."""
 
 MAGIC: Final = PACKED.encode()
 WIDTHS: Final = (1, 2, 4)

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.regions import Region, find_regions
-from fitment_contract.artifact import Encoding
+from fitment_contract.artifact import PACKED, Encoding
 from fitment_contract.base import sha256_hex
 from fitment_contract.packed import (
     GAPS,
     MAGIC,
-    PACKED,
     PLANES,
     TABLE,
     WIDTHS,

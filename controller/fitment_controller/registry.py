@@ -65,16 +65,23 @@ def check_portfolio(portfolio: Portfolio) -> None:
 
 
 def artifacts_of(portfolio: Portfolio) -> tuple[Artifact, ...]:
-    """Every file that devices may be told to fetch, each once, by digest."""
-    found: dict[str, Artifact] = {}
-    if portfolio.evaluation is not None:
-        found[portfolio.evaluation.digest] = portfolio.evaluation
+    """Every file that devices may be told to fetch, each once, by digest.
+
+    An encoding of a file is a file too, of its own digest and size.
+    """
+    named = [portfolio.evaluation]
     for entry in portfolio.listed():
-        if entry.variant is None:
+        if entry.variant is not None:
+            golden = entry.variant.golden
+            named += [entry.variant.artifact, golden.artifact if golden else None]
+    found: dict[str, Artifact] = {}
+    for artifact in named:
+        if artifact is None:
             continue
-        found[entry.variant.digest] = entry.variant.artifact
-        if entry.variant.golden is not None:
-            found[entry.variant.golden.artifact.digest] = entry.variant.golden.artifact
+        found[artifact.digest] = artifact
+        for encoding in artifact.encodings:
+            encoded = Artifact(digest=encoding.digest, size_bytes=encoding.size_bytes)
+            found.setdefault(encoding.digest, encoded)
     return tuple(found[digest] for digest in sorted(found))
 
 

@@ -17,9 +17,9 @@ from fitment_agent.worker.fetch import fetch
 from fitment_agent.worker.jobs import FetchJob, JobFailure, VerifyJob
 from fitment_agent.worker.verify import verify
 from fitment_compress.packing import encode
-from fitment_contract.artifact import Artifact, Encoding
+from fitment_contract.artifact import PACKED, Artifact, Encoding
 from fitment_contract.base import sha256_hex
-from fitment_contract.packed import PACKED, decode
+from fitment_contract.packed import decode
 from fitment_contract.phase import FailureReason
 from support.runtime_http import Answer, FileServer, serving
 

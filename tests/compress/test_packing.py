@@ -16,8 +16,9 @@ from onnx import numpy_helper
 
 from fitment_compress.packing import WORTHWHILE_RATIO, encode, offer
 from fitment_compress.regions import find_regions
+from fitment_contract.artifact import PACKED
 from fitment_contract.base import sha256_hex
-from fitment_contract.packed import PACKED, PackedError, decode
+from fitment_contract.packed import PackedError, decode
 from support.compress_models import Array, load, random
 from support.runtime_models import save_mlp
 

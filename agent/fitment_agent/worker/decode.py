@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from fitment_agent.worker.verify import content_digest
-from fitment_contract.artifact import Artifact
+from fitment_contract.artifact import PACKED, Artifact
 
 
 class DecodeError(Exception):
@@ -27,7 +27,7 @@ def decodable() -> frozenset[str]:
     """The names of the encodings that can be decoded here."""
     if find_spec("_lzma") is None:  # a Python that was built without it
         return frozenset()
-    return frozenset({"packed-1"})
+    return frozenset({PACKED})
 
 
 def decode(

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
 from fitment_agent.worker.decode import decodable
-from fitment_contract.artifact import Artifact
-
-IDENTITY: Final = "identity"
+from fitment_contract.artifact import IDENTITY, Artifact
 
 
 @dataclass(frozen=True)

@@ -99,4 +99,4 @@ def _reachable(variant: Variant, delivery: Delivery) -> Variant:
 
 
 def _located(artifact: Artifact, delivery: Delivery) -> Artifact:
-    return artifact.located(f"{delivery.artifacts_url.rstrip('/')}/{artifact.digest}")
+    return artifact.served(delivery.artifacts_url)

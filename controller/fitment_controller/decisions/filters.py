@@ -149,13 +149,13 @@ def _memory(question: Question, _: Variant, numbers: CandidateNumbers) -> Reject
 
 def _disk(question: Question, variant: Variant, numbers: CandidateNumbers) -> Rejection | None:
     free = question.facts.storage.free_bytes
-    if free is None or numbers.link_bytes <= free:
+    if free is None or numbers.disk_bytes <= free:
         return None
     return Rejection(
         "disk",
-        f"needs {numbers.link_bytes} bytes on disk, {free} are free",
-        f"free {numbers.link_bytes - free} bytes on the device",
-        numbers.link_bytes,
+        f"needs {numbers.disk_bytes} bytes on disk, {free} are free",
+        f"free {numbers.disk_bytes - free} bytes on the device",
+        numbers.disk_bytes,
         free,
     )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from fitment_contract.artifact import Artifact
 from fitment_contract.device import DeviceFacts
 from fitment_contract.portfolio import Portfolio, PortfolioEntry
 from fitment_contract.variant import Variant
@@ -78,6 +79,7 @@ class _Estimator:
         else:
             p50, p95 = self._predict(entry)
             memory = Estimate(value=variant.needs.memory_bytes, source=NumberSource.BUILD_HOST, n=1)
+        fetched = self._to_fetch(variant)
         numbers = CandidateNumbers(
             accuracy=accuracy,
             accuracy_loss=accuracy_loss,
@@ -85,21 +87,22 @@ class _Estimator:
             latency_p50_seconds=p50,
             latency_p95_seconds=p95,
             memory_bytes=memory,
-            link_bytes=self._link_bytes(variant),
+            link_bytes=sum(artifact.transfer_bytes() for artifact in fetched),
+            disk_bytes=sum(artifact.size_bytes for artifact in fetched),
         )
         return Candidate(variant, numbers, measured=nearest is not None)
 
-    def _link_bytes(self, variant: Variant) -> int:
+    def _to_fetch(self, variant: Variant) -> list[Artifact]:
         """What moves: the file, its golden inputs, and the evaluation split unless it is there."""
         if variant.digest == self._current:
-            return 0
-        golden, evaluation = variant.golden, self._portfolio.evaluation
+            return []
         runs_this_model = any(
             entry.variant is not None and entry.variant.digest == self._current
             for entry in self._portfolio.listed()
         )
-        moved = variant.artifact.size_bytes + (golden.artifact.size_bytes if golden else 0)
-        return moved if evaluation is None or runs_this_model else moved + evaluation.size_bytes
+        evaluation = None if runs_this_model else self._portfolio.evaluation
+        golden = variant.golden.artifact if variant.golden else None
+        return [item for item in (variant.artifact, golden, evaluation) if item is not None]
 
     def _accuracy(
         self, entry: PortfolioEntry

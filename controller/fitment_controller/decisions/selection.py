@@ -173,7 +173,7 @@ def _cost(candidate: Candidate, criterion: Criterion) -> float | None:
     """The candidate's number by a criterion; lower is better. Accuracy counts as its loss."""
     if criterion.by == "link_bytes":
         # What all candidates bring along alike would only hide their differences.
-        return float(candidate.variant.artifact.size_bytes)
+        return float(candidate.variant.artifact.transfer_bytes())
     number = _estimate(candidate, criterion)
     return None if number is None else number.value
 
@@ -202,7 +202,7 @@ _WORDS = {
     "latency_p95": "p95",
     "latency_p50": "p50",
     "memory": "memory",
-    "link_bytes": "file",
+    "link_bytes": "transfer",
 }
 
 

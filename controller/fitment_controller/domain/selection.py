@@ -42,6 +42,7 @@ class CandidateNumbers(Record):
         worst_slice_loss: the same for the worst slice of the evaluation data.
         link_bytes: what moves over the link to bring it there, with what it is proved with; 0 for
             what runs already.
+        disk_bytes: what that takes on the device's disk once it is decoded.
     """
 
     accuracy: Estimate | None = None
@@ -51,6 +52,7 @@ class CandidateNumbers(Record):
     latency_p95_seconds: Estimate | None = None
     memory_bytes: Estimate | None = None
     link_bytes: Bytes = 0
+    disk_bytes: Bytes = 0
 
 
 class Outcome(str, Enum):
