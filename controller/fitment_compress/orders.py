@@ -117,8 +117,7 @@ def _lead(winner: Candidate, second: Candidate) -> str:
         ahead = points_text(metric, abs(difference.value), difference.standard_error)
         return f"{_called(winner)} wins by {ahead} of {metric} over {against}, at {sizes}, {times}"
     none = f"{_called(winner)} and {against} show no difference in {metric}"
-    slower = not _alike(*seconds, ALIKE_SECONDS) and seconds[0] > seconds[1]
-    if slower or not _alike(*bytes_, ALIKE_BYTES):
+    if not _alike(*bytes_, ALIKE_BYTES):
         return f"{none}; the first wins with fewer transferred bytes, {sizes}"
     if not _alike(*seconds, ALIKE_SECONDS):
         return f"{none} and are about as large; the first wins by latency, {times}"

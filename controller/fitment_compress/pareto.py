@@ -41,7 +41,7 @@ def draw(portfolio: Portfolio) -> str:
     """The SVG of a portfolio with at least one listed entry."""
     of = candidates(portfolio)
     pair = (Quantity.LATENCY, Quantity.SCORE)
-    plot = Plot(of, pair, _FRAME, portfolio.baseline, wide_dots=True)
+    plot = Plot(of, pair, _FRAME, portfolio.baseline, alone=True)
     title = f"{portfolio.model} version {portfolio.model_version}"
     legend = (
         "area: file size; diamond: baseline; bar: standard error; triangle: far below; "

@@ -53,7 +53,7 @@ def print_portfolio(portfolio: Portfolio, stream: TextIO) -> None:
     console = _console(stream)
     split, source = portfolio.data, portfolio.source
     macs = "unknown" if source.macs is None else f"{source.macs:,}"
-    taught = f", trained with {split.training_count} more" if split.training_count else ""
+    taught = f", {split.training_count} to learn from" if split.training_count else ""
     console.print(
         f"{portfolio.model} version {portfolio.model_version}: {source.parameters:,} parameters, "
         f"{macs} MACs, scored on {split.evaluation_count} samples, calibrated with "

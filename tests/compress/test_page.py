@@ -181,7 +181,7 @@ def test_the_head_says_what_was_compressed_with_what_and_where() -> None:
         "2 candidates failed",
         "model.onnx, 546.0 kB, opset 17",
         "135,274 parameters, 3,618,944 MACs",
-        "10,000 to evaluate, 300 to calibrate, 60,000 to train (100 % with labels)",
+        "10,000 to evaluate, 300 to calibrate, 60,000 to learn from (100 % with labels)",
         "Metric top1",
         "Example CPU (x86_64), onnxruntime 1.32.0",
         "2026-01-01 12:30 UTC",
@@ -246,7 +246,7 @@ def test_spared_layers_are_marked_in_words() -> None:
 def test_the_method_says_what_is_disjoint_and_how_often_was_timed() -> None:
     text = Page(render(rich())).text("method")
     assert "10,000 samples. None of them is one of the 300 samples for calibration" in text
-    assert "none of the 60,000 samples that anything was trained with" in text
+    assert "none of the 60,000 samples to learn from" in text
     assert "threads: 1; 4,255 to 47,619 were timed per variant" in text
     assert "protocol fitment-bench/1 (quick)" in text
 

@@ -110,6 +110,7 @@ def test_a_terminal_wraps_words_and_cuts_no_number(
     assert all(len(each) <= columns for each in text.splitlines())
     assert "…" not in text
     assert "38.4 kB" in text, "what is transferred stays"
+    assert text.count("91.9 ± 0.3 %") == 4, "three variants, and the source of the recipe"
 
 
 def test_numbers_are_worded_alike_everywhere() -> None:

@@ -9,7 +9,7 @@ from typing import Final
 LINE: Final = 13.0
 """The height of a line of label text, in units of the picture."""
 
-_CHARACTER: Final = 6.2
+_CHARACTER: Final = 6.9
 """The mean width of a character at that size; cautious for the usual sans-serif faces."""
 
 

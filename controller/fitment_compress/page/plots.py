@@ -15,6 +15,9 @@ from fitment_compress.page.scales import Scale, for_scores, logarithmic
 from fitment_compress.wording import count_bytes, duration, is_ratio, score_text, score_with_error
 
 _DOT: Final = 4.5
+_NUMBERED: Final = 36
+"""Where there are more variants, only those on the front are labelled."""
+
 _TOLD: Final = 12
 """Members of a front that the text alternative of a picture names."""
 
@@ -29,14 +32,15 @@ class Plot:
         frame: the rectangle between the axes; tick labels need 60 units left of it, 40 below it,
             and 22 above it for the name of the ordinate.
         baseline: the name of the variant that is marked as such.
-        wide_dots: the area of a dot says the size of the file.
+        alone: no table is beside it, so the area of a dot says the size of the file, and every
+            variant wants its number however many there are.
     """
 
     of: Sequence[Candidate]
     pair: tuple[Quantity, Quantity]
     frame: Box
     baseline: str
-    wide_dots: bool = False
+    alone: bool = False
 
     def draw(self) -> Markup:
         """Everything inside the `svg` element."""
@@ -87,7 +91,7 @@ class Plot:
         return self._x(_value(one, self.pair[0])), self._y(_value(one, self.pair[1]))
 
     def _radius(self, one: Candidate) -> float:
-        if not self.wide_dots:
+        if not self.alone:
             return _DOT
         largest = max(other.variant.artifact.size_bytes for other in self.of)
         return float(4 + 9 * (one.variant.artifact.size_bytes / largest) ** 0.5)
@@ -150,7 +154,10 @@ class Plot:
         spots = []
         for one in ordered:
             number = str(one.number)
-            texts = (f"{number} {one.name}", number) if one in best else (number,)
+            if one in best:
+                texts: tuple[str, ...] = (f"{number} {one.name}", number)
+            else:
+                texts = (number,) if self.alone or len(self.of) <= _NUMBERED else ()
             spots.append(Spot(*self._at(one), self._radius(one), texts))
         labels = []
         stair = self._stair_points(best)

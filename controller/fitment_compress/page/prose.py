@@ -29,10 +29,10 @@ def facts(portfolio: Portfolio) -> Markup:
     labelled = f"{split.evaluation_count:,} to evaluate"
     if split.evaluation_share_labelled < 1:
         labelled += f" ({100 * split.evaluation_share_labelled:.0f} % with labels)"
-    trained = "none to train"
+    trained = "none to learn from"
     if split.training_count:
         share = f"{100 * split.training_share_labelled:.0f} % with labels"
-        trained = f"{split.training_count:,} to train ({share})"
+        trained = f"{split.training_count:,} to learn from ({share})"
     options = "".join(f", {key} {value}" for key, value in portfolio.metric.options.items())
     moment = portfolio.created_at.strftime("%Y-%m-%d %H:%M %Z").strip()
     said = {
@@ -165,7 +165,7 @@ def _conditions(portfolio: Portfolio, of: Sequence[Candidate]) -> tuple[str, ...
     protocols = ", ".join(sorted({f"{each.protocol} ({each.mode.value})" for each in reports}))
     runtimes = ", ".join(sorted({f"{each.runtime} {each.runtime_version}" for each in reports}))
     taught = (
-        f", and none of the {split.training_count:,} samples that anything was trained with"
+        f", and none of the {split.training_count:,} samples to learn from"
         if split.training_count
         else ""
     )
