@@ -255,4 +255,5 @@ def test_findings_are_left_for_the_report(tmp_path: Path) -> None:
     model, findings = dense_network(), Findings()
     context = Context(feeds_of(model, 20), tmp_path, findings=findings)
     build(model, [RecipeStep(technique="channel-prune")], context)
-    assert findings.notes
+    assert findings.notes[0] == "24 of 60 channels were removed."
+    assert findings.notes[1].endswith("of 2 layers were fitted to the remaining channels.")

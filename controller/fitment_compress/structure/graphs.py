@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fitment_compress.graph import attribute, drop_unused_initializers, walk
+from fitment_compress.graph import attribute, drop_unused_initializers, input_values, walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -46,7 +46,14 @@ def read_counts(model: ModelProto) -> Counter[str]:
 
 
 def constants_as_initializers(model: ModelProto) -> None:
-    """Store the values of Constant nodes as initializers, so that they can be changed alike."""
+    """Make initializers the only place of stored values, so that they can be changed alike.
+
+    Values of Constant nodes move there, and inputs that only give initializers a shape go, as
+    files of before 2019 have them.
+    """
+    inputs = input_values(model)
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
     kept = []
     for node in model.graph.node:
         value = attribute(node, "value", None) if node.op_type == "Constant" else None
@@ -82,19 +89,14 @@ def tapped(model: ModelProto, names: Iterable[str]) -> ModelProto:
 
     Args:
         model: not changed.
-        names: outputs, or float tensors of the main graph.
+        names: tensors of the main graph.
     """
-    from onnx import TensorProto, helper
+    from onnx import ValueInfoProto
 
     copy = copy_of(model)
     forget_shapes(copy)
-    known = {value.name: value for value in model.graph.output}
-    outputs = [
-        known.get(name) or helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
-        for name in names
-    ]
     del copy.graph.output[:]
-    copy.graph.output.extend(outputs)
+    copy.graph.output.extend(ValueInfoProto(name=name) for name in names)
     drop_dead_nodes(copy)
     return copy
 

@@ -27,7 +27,7 @@ def look(
 
     Args:
         model: not changed.
-        names: float tensors of the main graph, at least one; its outputs are such.
+        names: of the main graph, at least one.
         feeds: one array per input of the model.
     """
     import onnxruntime

@@ -76,6 +76,8 @@ class ChannelPrune(Technique[ChannelPruneOptions]):
         if not removed:
             raise TechniqueError(_why_nothing(where, options))
         remove_channels(model, where, removed)
+        total = sum(len(group.channels) for group in where.groups)
+        context.findings.notes.append(f"{len(removed)} of {total} channels were removed.")
         if options.refit:
             _refit(model, original, where, removed, context)
         return model

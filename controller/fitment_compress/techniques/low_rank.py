@@ -65,24 +65,29 @@ class LowRank(Technique[LowRankOptions]):
         """See `Technique.apply`."""
         from fitment_compress.graph import drop_unused_initializers
         from fitment_compress.structure.factors import split
-        from fitment_compress.structure.graphs import constants_as_initializers, copy_of
+        from fitment_compress.structure.graphs import (
+            constants_as_initializers,
+            copy_of,
+            node_name,
+        )
         from fitment_compress.structure.refit import Target, layers_of, refit
 
         constants_as_initializers(model)
         original = copy_of(model)
         layers = layers_of(model)
-        changed = []
+        changed, told = [], []
         for layer, spectrum in zip(layers, _spectra(model, layers, options, context), strict=True):
             rank = choose_rank(layer.features, layer.outputs, spectrum, options)
             if rank is not None:
                 split(model, layer, spectrum, rank)
                 changed.append(layer.node.output[0])
-                context.findings.notes.append(f"{changed[-1]}: {layer.outputs} -> rank {rank}")
+                told.append(f"{node_name(layer.node)} {layer.outputs} -> {rank}")
         if not changed:
             raise TechniqueError(
                 "No layer of this model multiplies less as a product of two. Lower `keep`."
             )
         drop_unused_initializers(model)
+        context.findings.notes.append(f"Ranks of the split layers: {', '.join(told)}.")
         if options.refit:
             targets = [Target(layer) for layer in layers_of(model)]
             targets = [entry for entry in targets if entry.layer.node.output[0] in changed]
