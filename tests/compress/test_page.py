@@ -215,6 +215,7 @@ def test_each_step_is_shown_with_what_it_did() -> None:
     text = Page(render(rich())).text("steps")
     assert "prune80-share5 front magnitude-prune (sparsity=0.8) 84.4 ± 0.3 %" in text
     assert f"share-weights (bits=5) 91.5 ± 0.3 % {MINUS}0.4 ± 0.2 pt 38.4 89.0 92.0" in text
+    assert "164.1 89.0 545.4 135.3 3.62 74.2 s" in text
     assert "14 tensors share 32 values each." in text
     assert "Failed: magnitude-prune: no tensor of floating-point weights is left." in text
 

@@ -13,7 +13,7 @@ from fitment_compress.page.scales import Scale, for_scores
 from fitment_compress.page.sections import bar, heading, most_important, number, picture, scrolling
 from fitment_compress.page.units import Unit, bytes_unit, count_unit, seconds_unit
 from fitment_compress.waterfall import State, states
-from fitment_compress.wording import difference_text, score_with_error, step_text
+from fitment_compress.wording import difference_text, duration, score_with_error, step_text
 from fitment_contract.portfolio import Portfolio, PortfolioEntry
 
 _WIDTH: Final = 100
@@ -67,7 +67,7 @@ def _headings(portfolio: Portfolio, scales: _Scales) -> tuple[Markup, ...]:
         heading("on disk", scales.bytes_unit.symbol),
         heading("parameters", scales.parameters_unit.symbol),
         heading("MACs", scales.macs_unit.symbol),
-        heading("took", "s"),
+        heading("took"),
     )
 
 
@@ -99,7 +99,7 @@ def _row(
     metric, score = portfolio.metric.name, after.score
     scored = score_with_error(metric, score.value, score.standard_error) if score else ""
     compared = difference_text(metric, after.difference, error=True)
-    took = "" if after.seconds_taken is None else f"{after.seconds_taken:,.1f}"
+    took = "" if after.seconds_taken is None else duration(after.seconds_taken)
     seconds = "" if after.latency is None else scales.seconds_unit.text(after.latency)
     transferred = _bar(after.transferred, before.transferred, start.transferred, scales.bytes_)
     latency = _bar(after.latency, before.latency, start.latency, scales.seconds)
