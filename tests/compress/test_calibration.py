@@ -60,6 +60,13 @@ def test_histogram_methods_cut_a_lone_outlier(tmp_path: Path, method: str) -> No
     assert lowest - 1e-6 <= found["x"][0] < -2.0
 
 
+def test_histograms_count_every_sample(tmp_path: Path) -> None:
+    feeds = [{"x": random(seed, 1, 1000) * (5 if seed < 5 else 1)} for seed in range(10)]
+    found = limits(relu(tmp_path / "m.onnx"), ["x"], feeds, calibration="percentile", percentile=90)
+    every = abs(np.concatenate([sample["x"] for sample in feeds], axis=1))
+    assert found["x"][1] == pytest.approx(np.percentile(every, 90), rel=0.02)
+
+
 def test_samples_may_differ_in_shape(tmp_path: Path) -> None:
     model = save(
         tmp_path / "m.onnx",
@@ -115,6 +122,15 @@ def test_entropy_keeps_the_bulk_of_a_bell_and_not_its_far_tail(scale: float, lev
 
 def test_entropy_of_nothing_cuts_nothing() -> None:
     assert entropy_threshold(np.zeros(BINS, np.int64), 128) == 1.0
+
+
+def test_entropy_takes_no_notice_of_zeroes() -> None:
+    """ReLU makes half of a tensor zero, which costs nothing at any scale."""
+    values = np.minimum(abs(np.random.default_rng(0).normal(0, 0.15, 20_000)), 1.0)
+    counts, _ = np.histogram([*values, 1.0], BINS, (0, 1))
+    without = entropy_threshold(counts, 256)
+    counts[0] += 10_000_000
+    assert entropy_threshold(counts, 256) == without < 1.0
 
 
 def test_samples_are_taken_from_the_whole_length() -> None:

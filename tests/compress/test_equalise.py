@@ -127,6 +127,26 @@ def test_curved_activations_are_in_the_way(tmp_path: Path, operator: str) -> Non
         made(model, tmp_path, [], ("equalise", {}))
 
 
+def test_a_second_reader_is_in_the_way(tmp_path: Path) -> None:
+    path = chain(tmp_path / "m.onnx", [helper.make_node("Relu", ["a"], ["b"])], [])
+    made(path, tmp_path, [], ("equalise", {}))
+    model = load(path)
+    model.graph.node.append(helper.make_node("Sigmoid", ["b"], ["z"]))
+    model.graph.output.append(helper.make_tensor_value_info("z", 1, ["n", 8, 6, 6]))
+    onnx.save(model, path)
+    with pytest.raises(TechniqueError, match="No two layers of this model meet"):
+        made(path, tmp_path, [], ("equalise", {}))
+
+
+def test_an_output_of_the_model_is_in_the_way(tmp_path: Path) -> None:
+    path = chain(tmp_path / "m.onnx", [helper.make_node("Relu", ["a"], ["b"])], [])
+    model = load(path)
+    model.graph.output.append(helper.make_tensor_value_info("b", 1, ["n", 8, 6, 6]))
+    onnx.save(model, path)
+    with pytest.raises(TechniqueError, match="No two layers of this model meet"):
+        made(path, tmp_path, [], ("equalise", {}))
+
+
 def test_a_shared_weight_is_left_alone(tmp_path: Path) -> None:
     model = save(
         tmp_path / "m.onnx",

@@ -90,14 +90,13 @@ class Costs:
 def test_the_set_is_the_largest_and_found_in_few_trials(costs: list[int], budget: int) -> None:
     named = {f"l{index}": cost for index, cost in enumerate(costs)}
     trial = Costs(named, budget)
-    ordered = sorted(named, key=named.__getitem__)
     cheapest = np.cumsum(sorted(costs))
     best = int((cheapest <= budget).sum())
     if not best:
         with pytest.raises(TechniqueError):
-            largest_set(ordered, trial)
+            largest_set(named, trial)
         return
-    chosen = largest_set(ordered, trial)
+    chosen = largest_set(named, trial)
     assert len(chosen) == best
     assert trial.fits(chosen)
     assert trial.asked <= 1 + 6 + 16 + 1

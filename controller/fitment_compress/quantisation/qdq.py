@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from fitment_compress.errors import TechniqueError
+from fitment_compress.graph import sort_nodes
 from fitment_compress.quantisation.calibration import Feeds, Ranges, calibrate
 from fitment_compress.quantisation.placement import integer_nodes
 
@@ -92,7 +93,7 @@ def quantise(
     quantised: ModelProto = quantiser.quantize_model() if chosen else copy
     if not any(node.op_type == "QuantizeLinear" for node in quantised.graph.node):
         raise TechniqueError("The quantiser found nothing in this model that it can quantise.")
-    quantiser.model.topological_sort()
+    sort_nodes(quantised)
     return quantised
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
@@ -83,7 +83,7 @@ class Int8Mixed(Technique[Int8MixedOptions]):
             context.tell(0.8 * index / len(layers), f"trying {layer} alone in 8 bits")
             noises[layer] = trial.noise(layer)
         context.tell(0.8, "looking for the largest set of layers within the budget")
-        chosen = largest_set(sorted(layers, key=noises.__getitem__), trial)
+        chosen = largest_set(noises, trial)
         types = {node.name: node.op_type for node in model.graph.node}
         context.findings.sensitivity.extend(
             LayerSensitivity(
@@ -138,16 +138,17 @@ class _Trial:
         return self.change(layers) <= self.options.budget
 
 
-def largest_set(ordered: list[str], trial: _Trial) -> set[str]:
+def largest_set(noises: Mapping[str, float], trial: _Trial) -> set[str]:
     """The layers that can become integer together.
 
     Args:
-        ordered: the least sensitive first.
+        noises: how sensitive each layer is.
         trial: says which sets fit.
 
     Raises:
-        TechniqueError: not even the least sensitive layer fits.
+        TechniqueError: not one layer fits.
     """
+    ordered = sorted(noises, key=noises.__getitem__)
     if trial.fits(ordered):
         return set(ordered)
     fitting, failing = 0, len(ordered)
