@@ -184,11 +184,33 @@ def tensor_spec(value: ValueInfoProto) -> TensorSpec:
 
 
 def count_parameters(model: ModelProto) -> int:
-    """Stored numbers that were learnt: the elements of all floating-point tensors."""
+    """Stored numbers that were learnt, in whatever precision; not scales and zero points.
+
+    Integers count where they stand for learnt numbers: behind DequantizeLinear, as the weights of
+    MatMulInteger, and packed in MatMulNBits.
+    """
     from onnx import TensorProto
 
     learnt = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
-    return sum(_elements(tensor) for tensor in tensors(model) if tensor.data_type in learnt)
+    scales: set[str] = set()
+    integers: set[str] = set()
+    packed = 0
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            scales.update(node.input[1:])
+        if node.op_type == "DequantizeLinear":
+            integers.add(node.input[0])
+        elif node.op_type == "MatMulInteger":
+            integers.add(node.input[1])
+        elif node.op_type == "MatMulNBits":
+            scales.update(node.input[1:4])
+            packed += attribute(node, "K", 0) * attribute(node, "N", 0)
+    stored = (
+        tensor
+        for tensor in tensors(model)
+        if tensor.name in integers or (tensor.data_type in learnt and tensor.name not in scales)
+    )
+    return packed + sum(_elements(tensor) for tensor in stored)
 
 
 def dominant_precision(model: ModelProto) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fitment_compress.errors import CompressError, TechniqueError
 from fitment_compress.formats import ONNX
@@ -22,8 +22,6 @@ from fitment_contract.variant import RecipeStep
 
 if TYPE_CHECKING:
     from onnx import ModelProto
-
-BASELINE_TRAIT: Final = "baseline"
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from fitment_compress.errors import OutputError
+from fitment_compress.fronts import dominates
 from fitment_compress.page import render
 from fitment_compress.pareto import draw
 from fitment_compress.recipe import Recipe
@@ -70,11 +71,6 @@ def entries(outcomes: Sequence[Outcome]) -> tuple[PortfolioEntry, ...]:
         if not any(dominates(other, own) for other in costs.values())
     }
     return tuple(entry.model_copy(update={"pareto": entry.name in front}) for entry in listed)
-
-
-def dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    """Whether no cost of `one` is higher and at least one is lower."""
-    return all(a <= b for a, b in zip(one, other, strict=True)) and tuple(one) != tuple(other)
 
 
 def _costs(entry: PortfolioEntry) -> tuple[float, ...]:

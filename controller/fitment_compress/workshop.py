@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from queue import Empty, LifoQueue
 from types import TracebackType
+from typing import Final
 
 from fitment_compress.child import Child, Limits
 from fitment_compress.errors import CompressError, WorkerError
@@ -26,12 +27,14 @@ from fitment_compress.jobs import (
     Told,
 )
 from fitment_compress.lineage import stage_keys
-from fitment_compress.pipeline import BASELINE_TRAIT
 from fitment_compress.progress import Progress
 from fitment_compress.techniques import known_techniques
 from fitment_compress.workspace import StageFiles, Workspace
 from fitment_contract.benchmark import BenchmarkProtocol, Latency
 from fitment_contract.variant import Needs, RecipeStep, Variant
+
+BASELINE_TRAIT: Final = "baseline"
+"""Of the source, which nothing was done to."""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitment_compress.errors import OutputError
+from fitment_compress.fronts import dominates
 from fitment_compress.jobs import Built, Measured, ModelFile, Prepared
 from fitment_compress.measure import paired_difference
 from fitment_compress.pareto import draw
 from fitment_compress.portfolio import (
     Outcome,
-    dominates,
     entries,
     refuse_foreign_folder,
     write_portfolio,

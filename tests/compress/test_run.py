@@ -76,6 +76,9 @@ def test_every_step_of_a_recipe_is_accounted_for(tmp_path: Path) -> None:
     entry = made.entry("three")
     assert entry is not None
     assert entry.variant is not None
+    source = made.entries[0]
+    assert source.variant is not None
+    assert (source.variant.traits, source.variant.recipe, source.stages) == (("baseline",), (), ())
     assert [stage.step.technique for stage in entry.stages] == ["trace", "trace", "fp16"]
     assert entry.variant.recipe == entry.recipe
     assert entry.variant.traits == ("trace-a", "trace-b", "fp16")

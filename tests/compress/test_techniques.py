@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.graph import dominant_precision, weight_initializers
+from fitment_compress.graph import count_parameters, dominant_precision, weight_initializers
 from fitment_compress.pipeline import Candidate, build
 from fitment_compress.techniques import known_techniques
 from fitment_compress.techniques.base import Context
@@ -153,11 +153,6 @@ def test_steps_run_in_their_order_and_collect_traits(tmp_path: Path) -> None:
         build(load(model), steps[::-1], Context(feeds, tmp_path))
 
 
-def test_no_steps_make_the_baseline(tmp_path: Path) -> None:
-    model, _ = classifier(tmp_path)
-    assert build(load(model), [], Context([], tmp_path)).traits == ("baseline",)
-
-
 def test_installed_packages_add_techniques(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, monkeypatch)
     try:
@@ -175,3 +170,16 @@ def test_listing_techniques_imports_nothing_heavy() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("technique", "share"), [("int8-static", 0.0), ("int8-dynamic", 0.05), ("int4-weights", 0.0)]
+)
+def test_parameters_are_counted_in_any_precision(
+    tmp_path: Path, technique: str, share: float
+) -> None:
+    """Dynamic quantisation adds a scale and a zero point per product, which nothing marks."""
+    model, _ = classifier(tmp_path)
+    plain = count_parameters(load(model))
+    counted = count_parameters(made(model, tmp_path, technique).model)
+    assert plain <= counted <= plain * (1 + share)
