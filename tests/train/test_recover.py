@@ -31,7 +31,11 @@ torch.set_num_threads(1)
 from fitment_compress.training.augment import augment, blend  # noqa: E402
 from fitment_compress.training.network import Network  # noqa: E402
 from fitment_compress.training.norm import fold_norms, give_biases, insert_norms  # noqa: E402
-from fitment_compress.training.objective import distillation_loss, soft_labels  # noqa: E402
+from fitment_compress.training.objective import (  # noqa: E402
+    Objective,
+    distillation_loss,
+    soft_labels,
+)
 from fitment_compress.training.verify import refuse_difference  # noqa: E402
 
 PRUNE = ("magnitude-prune", {"sparsity": 0.8})
@@ -292,6 +296,25 @@ def test_soft_labels_sum_to_one_and_sharpen(temperature: float, logits: list[int
     assert float(hard.max()) == pytest.approx(1.0)
     assert int(hard.argmax()) == int(np.argmax(logits))
     assert float(distillation_loss(scores, scores, temperature)) == pytest.approx(0.0, abs=1e-9)
+
+
+def divergence(truth: Any, guess: Any) -> float:
+    """Kullback-Leibler, of the first row."""
+    return float((truth * np.log(truth / guess)).sum(axis=1)[0])
+
+
+def test_scores_are_compared_softened_and_probabilities_as_they_are() -> None:
+    scores = np.array([[2.0, -1.0, 0.5]]), np.array([[0.5, 1.0, -2.0]])
+    soft = [np.exp(s / 3) / np.exp(s / 3).sum() for s in scores]
+    ours = distillation_loss(torch.from_numpy(scores[1]), torch.from_numpy(scores[0]), 3.0)
+    assert float(ours) == pytest.approx(9 * divergence(*soft))
+    lesson = RecoverOptions(temperature=1.0, label_weight=0.25)
+    objective = Objective(lesson, "p", True, {})
+    teacher, student = ({"p": torch.from_numpy(s)} for s in soft)
+    assert float(objective(student, teacher, None)) == pytest.approx(divergence(*soft))
+    label = torch.tensor([[0.0, 1.0, 0.0]], dtype=torch.float64)
+    mixed = 0.75 * divergence(*soft) - 0.25 * np.log(soft[1][0, 1])
+    assert float(objective(student, teacher, label)) == pytest.approx(mixed)
 
 
 @settings(max_examples=30, deadline=None)
