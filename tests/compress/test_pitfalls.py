@@ -16,7 +16,7 @@ from onnx import helper
 
 from fitment_compress.clean import clean
 from fitment_compress.errors import TechniqueError
-from fitment_compress.quantisation.calibration import BINS, calibrate
+from fitment_compress.quantisation.calibration import calibrate
 from fitment_compress.quantisation.qdq import quantise
 from fitment_compress.techniques.int8_static import Int8StaticOptions
 from fitment_runtime.catalog import find_runtime
@@ -90,7 +90,7 @@ def test_reduce_range_keeps_seven_bits(tmp_path: Path, technique: str, per_chann
 
 
 def test_shapes_that_cannot_be_inferred_do_not_stop_quantisation(tmp_path: Path) -> None:
-    """ "Incomplete symbolic shape inference": the tail's shape depends on the values."""
+    """The tail's shape depends on values: symbolic shape inference calls itself incomplete."""
     model = save(
         tmp_path / "m.onnx",
         [
@@ -164,7 +164,6 @@ def test_histogram_calibrators_are_bounded_in_memory(tmp_path: Path, method: str
     ranges = calibrate(model, ["image", "c0", "a0", "logits"], feeds, options)  # type: ignore[arg-type]
     assert feeds.peak <= 2
     assert len(ranges.limits) == 4
-    assert BINS < 10_000
 
 
 def test_histogram_calibrators_know_the_outputs_of_the_model(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ from fitment_compress.pipeline import Candidate, build
 from fitment_compress.techniques.base import Context, Findings
 from fitment_contract.variant import RecipeStep
 from fitment_runtime.catalog import find_runtime
-from fitment_runtime.dataset import load_dataset
 from support.compress_models import Array, load, outputs_of, random, save_npz
 from support.runtime_models import OPSET, constant, save
 
@@ -95,11 +94,6 @@ def made(
 def run(model: Path, feeds: Mapping[str, Array]) -> Array:
     """The first output for one sample."""
     return find_runtime("onnxruntime").load(model).run(feeds)[0]
-
-
-def samples_in(data: Path, model: Path) -> int:
-    """How many samples a data file holds for a model."""
-    return len(load_dataset(data, find_runtime("onnxruntime").load(model).inputs))
 
 
 def unbalance(path: Path, model: Path, spread: float = 2.0, seed: int = 0) -> Path:
