@@ -213,11 +213,20 @@ def test_what_an_unknown_operator_reads_stays_whole(tmp_path: Path) -> None:
 
 def test_a_weight_that_is_also_read_whole_keeps_its_channels() -> None:
     net = Network(0, 12)
-    hidden = net.gemm("x", 12)
-    tied = net.node("MatMul", net.node("Relu", hidden), "gemm0.w", width=12)
-    other = net.node("Transpose", "gemm0.w", perm=[1, 0], width=12)
-    where = map_channels(net.model(net.node("Add", tied, net.node("MatMul", tied, other))))
-    assert all(group.frozen for group in where.groups)
+    scores = net.gemm(net.node("Relu", net.gemm("x", 16)), 3)
+    largest = net.node("ReduceMax", "gemm0.w", axes=[0, 1], keepdims=0, width=1)
+    frozen = {
+        group.layers: group.frozen for group in map_channels(net.model(scores, largest)).groups
+    }
+    assert frozen["gemm_0",] == "gemm0.w is shared with a layer that needs it whole"
+
+
+def test_a_layer_that_cannot_be_followed_keeps_what_it_makes() -> None:
+    net = Network(0, 3, 6, 6)
+    bias = net.node("Identity", net.weight("b", 16), width=16)
+    made = net.node("Conv", "x", net.weight("w", 16, 3, 3, 3), bias, width=16)
+    groups = map_channels(net.model(net.conv(made, 4))).groups
+    assert all(group.frozen for group in groups)
 
 
 def test_a_shape_that_two_reshapes_share_is_given_to_each(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_responses_keep_more_than_weights_where_inputs_are_correlated() -> None:
     net = Network(0, 16)
     model = net.model(net.gemm("x", 16))
     mixing = np.random.default_rng(1).normal(size=(4, 16)).astype(np.float32)
-    feeds = [{"x": feed["x"][:, :4] @ mixing} for feed in feeds_of(model, 60)]
+    feeds = [{"x": feed["x"][:, :4] @ mixing + 1} for feed in feeds_of(model, 60)]
     expected = run(model, feeds)
 
     def error(spectrum: Spectrum) -> float:

@@ -171,11 +171,15 @@ def _fit(
             rows = np.hstack([rows, np.ones((len(rows), 1))])
         sums = deciding if turn % HOLDOUT == HOLDOUT - 1 else fitting
         sums.add(rows, wanted[turn].astype(np.float64))
-    solve = partial(_solve_sparse if target.sparse else _solve, start=start)
+    solve = partial(_solve, start=start)
+    if target.sparse:
+        free = start != 0
+        free[layer.features :] = True  # a bias of zero is no pruned weight
+        solve = partial(_solve_sparse, start=start, free=free)
     solutions = [solve(fitting, penalty=penalty) for penalty in PENALTIES]
     errors = [deciding.error(solution) for solution in solutions]
     best = int(np.argmin(errors))
-    if errors[best] >= deciding.error(start):
+    if not errors[best] < deciding.error(start):  # also where a sample gave no numbers
         return False
     whole = _Sums(fitting.inner + deciding.inner, fitting.outer + deciding.outer, 0.0)
     whole.rows = fitting.rows + deciding.rows
@@ -193,16 +197,18 @@ def _solve(sums: _Sums, start: NDArray[Any], penalty: float) -> NDArray[Any]:
     return solution
 
 
-def _solve_sparse(sums: _Sums, start: NDArray[Any], penalty: float) -> NDArray[Any]:
-    """The same among the solutions that are zero where `start` is, for each output alone."""
+def _solve_sparse(
+    sums: _Sums, start: NDArray[Any], penalty: float, free: NDArray[Any]
+) -> NDArray[Any]:
+    """The same where only the numbers that are `free` may change, for each output alone."""
     import numpy as np
 
     solution = start.copy()
     missing = sums.outer - sums.inner @ start
     for output in range(start.shape[1]):
-        free = np.flatnonzero(start[:, output])
-        matrix = sums.inner[np.ix_(free, free)] + _pull(sums, penalty) * np.eye(len(free))
-        solution[free, output] += np.linalg.solve(matrix, missing[free, output])
+        chosen = np.flatnonzero(free[:, output])
+        matrix = sums.inner[np.ix_(chosen, chosen)] + _pull(sums, penalty) * np.eye(len(chosen))
+        solution[chosen, output] += np.linalg.solve(matrix, missing[chosen, output])
     return solution
 
 
