@@ -29,6 +29,8 @@ from support.tflite_converter import needs_converter, random_feeds, save_awkward
 models = pytest.importorskip("support.tflite_models", reason="LiteRT is not installed here")
 pytest.importorskip("litert_quantizer", reason="needs pip install 'fitment[convert]'")
 
+Interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+
 MODES = ("int8", "w8a16", "dynamic", "dynamic-w4", "w8", "w4")
 FASHION = Path(__file__).parents[2] / "examples" / "fashion"
 Feeds = list[dict[str, NDArray[Any]]]
@@ -96,6 +98,9 @@ def test_integer_kernels_run_where_the_mode_says(
     assert facts.parameters == models.PARAMETERS
     assert facts.macs == models.MACS
     assert facts.integer == bool(convolutions)
+    interpreter = Interpreter(model_content=content)
+    widths = {detail["dtype"] for detail in interpreter.get_tensor_details()}
+    assert (np.int16 in widths) == (mode == "w8a16")
 
 
 def test_minmax_holds_an_outlier_that_the_average_cuts(tmp_path: Path) -> None:
@@ -143,6 +148,16 @@ def test_inputs_and_outputs_are_renamed_and_put_in_order(tmp_path: Path) -> None
     assert (product == 10).all()
     with pytest.raises(TechniqueError, match=r"has p, s in place of other, s"):
         changed.rename({"a": "a", "second": "b"}, {"s": "s", "other": "p"})
+
+
+def test_names_stay_unique_because_the_quantiser_goes_by_them(tmp_path: Path) -> None:
+    changed = Ends(models.classifier())
+    changed.rename({"image": "conv"}, {"logits": "mean"})  # the names of tensors between
+    feeds = [{"conv": feed["image"]} for feed in models.images(16)]
+    content = quantise(changed.content(), "int8", feeds)
+    wanted = run(models.classifier(), tmp_path, models.images(16))
+    for found, exact in zip(run(content, tmp_path, feeds), wanted, strict=True):
+        assert abs(found - exact).max() < 0.2 * max(abs(values).max() for values in wanted)
 
 
 def test_macs_of_a_transposed_convolution_count_its_inputs() -> None:
