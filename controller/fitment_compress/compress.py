@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 from fitment_compress.child import Limits
+from fitment_compress.converter import environment
 from fitment_compress.errors import OutputError, RequestError, SourceError
 from fitment_compress.lineage import origin
 from fitment_compress.portfolio import refuse_foreign_folder
 from fitment_compress.progress import Progress, Silent
-from fitment_compress.recipe import choose, default_recipes, load_recipes
+from fitment_compress.recipe import Recipe, choose, default_recipes, load_recipes
 from fitment_compress.run import Run
 from fitment_compress.workspace import Workspace
 from fitment_contract.base import sha256_hex
@@ -118,12 +119,17 @@ def compress(request: CompressRequest, progress: Progress | None = None) -> Port
         raise RequestError(
             "A search needs to know when to end.", "Give it a budget, for example --budget 20m."
         )
-    learns = request.training is not None
-    available = load_recipes(request.recipes) if request.recipes else default_recipes(learns=learns)
-    recipes = choose(available, request.only)
+    recipes = choose(_available(request), request.only)
     refuse_foreign_folder(request.output)
     with _workspace(request) as workspace:
         return Run(request, workspace, progress or Silent()).portfolio(recipes)
+
+
+def _available(request: CompressRequest) -> tuple[Recipe, ...]:
+    if request.recipes is not None:
+        return load_recipes(request.recipes)
+    converts = environment.status().installed
+    return default_recipes(learns=request.training is not None, converts=converts)
 
 
 @contextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from fitment_compress.accounts import Account
 from fitment_compress.errors import CandidateError
 from fitment_compress.formats import ONNX, RUNTIMES
-from fitment_compress.graph import count_parameters
 from fitment_compress.jobs import BuildJob, Built
-from fitment_compress.macs import count_macs, peak_activation_bytes
 from fitment_compress.packing import offer
 from fitment_compress.pipeline import Candidate, build
 from fitment_compress.techniques import known_techniques
@@ -26,16 +25,7 @@ from fitment_runtime.errors import RuntimeFailure
 from fitment_runtime.golden import write_golden
 from fitment_runtime.session import Session
 
-if TYPE_CHECKING:
-    from onnx import ModelProto
-
 GOLDEN_SAMPLES: Final = 4
-_INTEGER_OPERATORS: Final = frozenset(
-    {
-        *("QuantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"),
-        *("MatMulInteger", "DynamicQuantizeLSTM"),
-    }
-)
 _INTEGER_TOLERANCE: Final = 0.5
 _FLOAT_TOLERANCES: Final = {"fp32": 1e-3, "fp64": 1e-3, "fp16": 1e-2, "bf16": 1e-1}
 
@@ -55,6 +45,7 @@ def construct(job: BuildJob, tell: Tell = silent) -> Built:
         began = time.monotonic()
         candidate = build(_parent(job, workspace), job.steps, context)
         seconds = time.monotonic() - began
+    account = candidate.account
     content = _content(candidate)
     path = files.model(candidate.format)
     path.write_bytes(content)
@@ -62,20 +53,22 @@ def construct(job: BuildJob, tell: Tell = silent) -> Built:
     loaded = _prove(path, RUNTIMES[candidate.format], workspace, files)
     return Built(
         format=candidate.format,
-        precision=candidate.precision,
+        precision=account.precision,
         traits=candidate.traits,
-        opset=candidate.opset,
+        opset=account.opset,
         artifact=_artifact(content, encoding),
         compressed_bytes=encoding.size_bytes if encoding else len(content),
         golden=Golden(
-            artifact=_artifact(files.golden.read_bytes()), tolerance=golden_tolerance(candidate)
+            artifact=_artifact(files.golden.read_bytes()), tolerance=golden_tolerance(account)
         ),
         inputs=loaded.inputs,
         outputs=loaded.outputs,
         seconds=seconds,
         sensitivity=tuple(findings.sensitivity),
         notes=tuple(findings.notes),
-        **_counts(candidate),
+        parameters=account.parameters,
+        macs=account.macs,
+        peak_activation_bytes=account.peak_activation_bytes,
     )
 
 
@@ -122,18 +115,7 @@ def _packed(content: bytes, files: StageFiles) -> Encoding | None:
     return encoding
 
 
-def _counts(candidate: Candidate) -> dict[str, int | None]:
-    """What can be read off the graph; other formats keep no such account."""
-    if candidate.format != ONNX:
-        return {}
-    return {
-        "parameters": count_parameters(candidate.model),
-        "macs": count_macs(candidate.model),
-        "peak_activation_bytes": peak_activation_bytes(candidate.model),
-    }
-
-
-def golden_tolerance(candidate: Candidate) -> float:
+def golden_tolerance(account: Account) -> float:
     """How far another machine's outputs may be off, relative to their largest magnitude.
 
     Float kernels differ in the order of additions only. Integer kernels differ in substance: x86
@@ -143,14 +125,9 @@ def golden_tolerance(candidate: Candidate) -> float:
     half the largest magnitude lets honest integer kernels pass and catches wrong files; what lies
     between is for the benchmark, which scores.
     """
-    if candidate.format == ONNX and is_integer(candidate.model):
+    if account.is_integer:
         return _INTEGER_TOLERANCE
-    return _FLOAT_TOLERANCES.get(candidate.precision, _INTEGER_TOLERANCE)
-
-
-def is_integer(model: ModelProto) -> bool:
-    """Whether any of the arithmetic is meant to run on integers."""
-    return any(node.op_type in _INTEGER_OPERATORS for node in model.graph.node)
+    return _FLOAT_TOLERANCES.get(account.precision, _INTEGER_TOLERANCE)
 
 
 def _prove(path: Path, runtime: str, workspace: Workspace, files: StageFiles) -> Session:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fitment_compress.accounts import Account, account_of
 from fitment_compress.errors import CompressError, TechniqueError
 from fitment_compress.formats import ONNX
 from fitment_compress.graph import (
     MAIN_DOMAINS,
     constants,
-    dominant_precision,
     opset,
     sort_nodes,
     strip_metadata,
@@ -31,16 +31,14 @@ class Candidate:
     Attributes:
         model: an `onnx.ModelProto`, or the bytes of a file in another format.
         format: of `model`.
-        precision: of most of its weights.
         traits: of all steps, in order, without repetition.
-        opset: the ai.onnx opset of the file; None in other formats.
+        account: what can be read off it.
     """
 
     model: Any
     format: str
-    precision: str
     traits: tuple[str, ...]
-    opset: int | None
+    account: Account
 
 
 def build(model: Any, steps: Sequence[RecipeStep], context: Context) -> Candidate:
@@ -55,7 +53,7 @@ def build(model: Any, steps: Sequence[RecipeStep], context: Context) -> Candidat
         TechniqueError: a step's needs are not met, or its technique failed.
     """
     traits: dict[str, None] = {}
-    file_format, precision = ONNX, None
+    file_format = ONNX
     for step in steps:
         technique = known_techniques()[step.technique]
         options = technique.options.model_validate(step.options)
@@ -70,18 +68,11 @@ def build(model: Any, steps: Sequence[RecipeStep], context: Context) -> Candidat
                 f"{step.technique} failed on this model: {type(error).__name__}: {error}"
             ) from error
         traits.update(dict.fromkeys(technique.traits(options)))
-        file_format, precision = technique.writes, technique.precision(options)
+        file_format = technique.writes
     if file_format == ONNX:
         sort_nodes(model)
         strip_metadata(model)
-        precision = dominant_precision(model)
-    return Candidate(
-        model=model,
-        format=file_format,
-        precision=precision or "fp32",
-        traits=tuple(traits),
-        opset=opset(model) if file_format == ONNX else None,
-    )
+    return Candidate(model, file_format, tuple(traits), account_of(model, file_format))
 
 
 def _check(technique: str, needs: Requirements, model: ModelProto) -> None:

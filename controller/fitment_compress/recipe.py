@@ -42,13 +42,16 @@ class Recipe:
     steps: tuple[RecipeStep, ...] = ()
 
 
-def default_recipes(*, learns: bool = False) -> tuple[Recipe, ...]:
+def default_recipes(*, learns: bool = False, converts: bool = False) -> tuple[Recipe, ...]:
     """The recipes that ship with the package.
 
     Args:
         learns: there are samples to learn from, so that recipes which train are worth their time.
+        converts: the converter to other formats is installed.
     """
-    names = ("default.yaml", "learning.yaml") if learns else ("default.yaml",)
+    names = ["default.yaml"]
+    names += ["learning.yaml"] * learns
+    names += ["converting.yaml"] * converts
     recipes: dict[str, Recipe] = {}
     for name in names:
         with as_file(files("fitment_compress") / "recipes" / name) as path:

@@ -118,7 +118,7 @@ def test_each_kind_of_layer_has_its_own_bits(tmp_path: Path) -> None:
 def test_the_file_stays_one_of_floats_that_does_the_same(tmp_path: Path) -> None:
     model, data = classifier(tmp_path)
     candidate = made(model, tmp_path, ("codebook", {}))
-    assert (candidate.precision, candidate.traits) == ("fp32", ("codebook",))
+    assert (candidate.account.precision, candidate.traits) == ("fp32", ("codebook",))
     ours = outputs_of(tmp_path / "candidate.onnx", data)[0].argmax(axis=1)
     assert (ours == outputs_of(model, data)[0].argmax(axis=1)).mean() > 0.95
     before, after = model.stat().st_size, (tmp_path / "candidate.onnx").stat().st_size

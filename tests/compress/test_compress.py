@@ -92,7 +92,7 @@ def test_every_default_recipe_is_listed_for_an_ordinary_model(
     """Opset 11 included: it is converted before anything is quantised per channel."""
     _, made = shipped
     assert [entry.failure for entry in made.entries if entry.failure] == []
-    assert len(made.entries) == 14
+    assert len(made.entries) == 16
     assert made.entries[0].variant is not None
     assert made.entries[0].variant.needs.opset == 17
     assert made.source.opset == 11

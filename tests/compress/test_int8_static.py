@@ -52,7 +52,7 @@ def test_every_flavour_is_made_and_decides_like_the_source(
     candidate, model, path = quantised(
         tmp_path, activation=flavour[:2], weight=flavour[2:], per_channel=per_channel
     )
-    assert candidate.precision == "int8"
+    assert candidate.account.precision == "int8"
     assert candidate.traits == (flavour, "per-channel" if per_channel else "per-tensor")
     assert agreement(model, path, tmp_path) > 0.9
     onnx.checker.check_model(path, full_check=True)

@@ -46,7 +46,7 @@ def test_opset_11_per_channel_loads_because_it_is_converted_first(tmp_path: Path
         made(old, tmp_path, feeds_of(4), ("int8-static", {"per_channel": True}))
     model = cleaned(load(old), tmp_path)
     candidate, path, _ = made(model, tmp_path, feeds_of(4), ("int8-static", {"per_channel": True}))
-    assert candidate.opset == 17
+    assert candidate.account.opset == 17
     assert any(
         attribute.name == "axis" and attribute.i == 0
         for node in candidate.model.graph.node
@@ -115,7 +115,7 @@ def test_shapes_that_cannot_be_inferred_do_not_stop_quantisation(tmp_path: Path)
     )
     candidate, path, _ = made(model, tmp_path, feeds_of(4), ("int8-static", {}))
     assert find_runtime("onnxruntime").kernels(path, feeds_of(1)[0]).integer_convolutions == 1
-    assert candidate.precision == "int8"
+    assert candidate.account.precision == "int8"
 
 
 _ENDS = {"one": 1, "two": 2, "eight": 8, "first": 8}

@@ -45,7 +45,7 @@ def agreement(model: Path, data: Path, folder: Path) -> float:
 
 def test_fp16_keeps_the_types_of_inputs_and_outputs(tmp_path: Path) -> None:
     model, data = classifier(tmp_path)
-    assert made(model, tmp_path, "fp16").precision == "fp16"
+    assert made(model, tmp_path, "fp16").account.precision == "fp16"
     session = find_runtime("onnxruntime").load(tmp_path / "candidate.onnx")
     assert session.inputs[0].dtype == session.outputs[0].dtype == "float32"
     assert agreement(model, data, tmp_path) > 0.98
@@ -104,7 +104,7 @@ def test_pruning_zeroes_the_share_that_was_asked_for(tmp_path: Path, scope: str)
     zeros = sum(int((values == 0).sum()) for values in weights)
     assert zeros / sum(values.size for values in weights) == pytest.approx(0.8, abs=0.01)
     assert candidate.traits == ("pruned",)
-    assert candidate.precision == "fp32"
+    assert candidate.account.precision == "fp32"
 
 
 def test_pruning_keeps_the_largest_weights(tmp_path: Path) -> None:

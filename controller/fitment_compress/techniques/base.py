@@ -119,10 +119,6 @@ class Technique(ABC, Generic[OptionsT]):
     def traits(self, options: OptionsT) -> tuple[str, ...]:
         """The words by which device classes and regions prefer or refuse the result."""
 
-    def precision(self, options: OptionsT) -> str | None:
-        """The precision of most weights, for formats other than ONNX, whose graphs tell it."""
-        return None
-
     @abstractmethod
     def apply(self, model: Any, options: OptionsT, context: Context) -> Any:
         """The compressed model, in the format that it writes; `model` itself may be changed.
