@@ -5,6 +5,7 @@ Only a hint: whatever is said here, a file is encoded byte by byte and decoded t
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from fitment_compress.graph import tensors
@@ -21,26 +22,57 @@ class Region(NamedTuple):
 
 
 def find_regions(content: bytes) -> list[Region]:
-    """The tensors of an ONNX file, in the order of the file; nothing where it is none."""
+    """The tensors of an ONNX or .tflite file, in the order of the file; else nothing."""
+    found = _in_tflite(content) if content[4:8] == b"TFL3" else _in_onnx(content)
+    return _apart([region for region in found if region.size >= SMALLEST_BYTES])
+
+
+def _in_onnx(content: bytes) -> Iterator[Region]:
     import onnx
 
     try:
         model = onnx.load_from_string(content)
     except Exception:  # noqa: BLE001 - the errors of the parser's own package, which is not ours
-        return []
-    found: list[Region] = []
+        return
     position = 0
     for tensor in tensors(model):
         raw = tensor.raw_data
-        if len(raw) < SMALLEST_BYTES:
+        if len(raw) < SMALLEST_BYTES:  # may be anywhere by chance
             continue
         start = content.find(raw, position)
         if start < 0:  # what is inside nodes comes before what the graph stores
             start = content.find(raw)
         if start >= 0:
-            found.append(Region(start, len(raw)))
+            yield Region(start, len(raw))
             position = start + len(raw)
-    return _apart(found)
+
+
+def _in_tflite(content: bytes) -> Iterator[Region]:
+    """The `data` (field 0) of each of the `buffers` (field 4) of the FlatBuffer's root.
+
+    Source: https://flatbuffers.dev/internals/ and the schema of TensorFlow Lite.
+    """
+
+    def number(position: int, size: int = 4) -> int:
+        return int.from_bytes(content[position : position + size], "little")
+
+    def field(table: int, index: int) -> int:
+        """Where a table's field is; 0 where it has none."""
+        back = int.from_bytes(content[table : table + 4], "little", signed=True)
+        fields = max(table - back, 0)
+        entry = 4 + 2 * index
+        offset = number(fields + entry, 2) if entry < number(fields, 2) else 0
+        return table + offset if offset else 0
+
+    buffers = field(number(0), 4)
+    vector = buffers + number(buffers)
+    count = number(vector) if buffers else 0
+    for position in range(vector + 4, min(vector + 4 + 4 * count, len(content)), 4):
+        data = field(position + number(position), 0)
+        start = data + number(data) if data else len(content)
+        size = number(start)
+        if start + 4 + size <= len(content):
+            yield Region(start + 4, size)
 
 
 def _apart(found: list[Region]) -> list[Region]:

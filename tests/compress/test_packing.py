@@ -21,6 +21,7 @@ from fitment_contract.base import sha256_hex
 from fitment_contract.packed import PackedError, decode
 from support.compress_models import Array, load, random
 from support.runtime_models import save_mlp
+from support.runtime_tflite import save_tflite_dense
 
 
 def decoded(packed: bytes, size: int) -> bytes:
@@ -154,3 +155,24 @@ def test_an_offer_names_what_it_holds() -> None:
 def test_what_does_not_shrink_is_not_offered() -> None:
     assert offer(np.random.default_rng(0).bytes(10_000)) is None
     assert offer(b"") is None
+
+
+def test_tensors_of_a_tflite_file_are_found(tmp_path: Path) -> None:
+    pytest.importorskip("ai_edge_litert", reason="needs LiteRT: pip install 'fitment[tflite]'")
+    content = save_tflite_dense(tmp_path / "m.tflite", features=20, classes=30).read_bytes()
+    weights = ((np.arange(600) - 20).astype(np.float32) / 10).tobytes()
+    found = [content[start : start + size] for start, size in find_regions(content)]
+    assert weights in found
+    assert decoded(encode(content), len(content)) == content
+
+
+@given(st.binary(max_size=300), st.data())
+def test_a_damaged_tflite_file_has_whatever_regions_lie_in_it(
+    noise: bytes, data: st.DataObject
+) -> None:
+    content = data.draw(st.sampled_from([b"\x08\0\0\0", noise[:4]])) + b"TFL3" + noise
+    end = 0
+    for start, size in find_regions(content):
+        assert end <= start
+        end = start + size
+    assert end <= len(content)

@@ -7,6 +7,7 @@ import io
 import lzma
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -24,6 +25,7 @@ from fitment_contract.packed import (
     lzma_filter,
 )
 
+GOLDEN = Path(__file__).parent / "golden" / "packed-1"
 NO_CELLS = b"\0"
 
 
@@ -56,6 +58,14 @@ def table(entries: bytes, *rest: bytes, mask: bytes = NO_CELLS, count: int = 4) 
 
 # Two bytes of skeleton, four elements of two bits, one more byte.
 TWO_BITS = packed(7, number(2) + table(b"WXYZ", b"\2\2\1") + number(1), b"ab!", b"\x1b")
+
+
+def test_a_golden_file_pins_what_travels() -> None:
+    """Masks, tables, planes and LZMA of the first encoder: they stay readable for good."""
+    original = (GOLDEN / "model.onnx").read_bytes()
+    encoded = (GOLDEN / "model.onnx.packed-1").read_bytes()
+    assert len(encoded) < len(original) / 2.5
+    assert decoded(encoded, len(original)) == original
 
 
 def test_the_skeleton_and_its_holes_are_the_file() -> None:
