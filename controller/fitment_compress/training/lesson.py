@@ -34,7 +34,7 @@ class Lesson(Options):
         batch_norm: normalise behind the convolutions while learning; folded into them afterwards.
     """
 
-    epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 3.0
+    epochs: Annotated[float, Field(gt=0.0, le=1000.0)] = 2.0
     batch: Annotated[int, Field(ge=2, le=65536)] = 128
     rate: Annotated[float, Field(gt=0.0, le=1.0)] = 5e-3
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 1e-3
