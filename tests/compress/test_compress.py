@@ -82,7 +82,9 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Portfolio]:
     """The default recipes over an old-opset classifier: the folder and what it says."""
     folder = tmp_path_factory.mktemp("shipped")
     model, data = classifier(folder, opset=11)
-    made = compress(request(model, data, jobs=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FITMENT_CONVERTER", str(folder / "none"))
+        made = compress(request(model, data, jobs=2))
     return folder / "out", made
 
 
