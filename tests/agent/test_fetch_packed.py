@@ -14,7 +14,7 @@ import pytest
 
 from fitment_agent.blobs import Blobs
 from fitment_agent.worker.fetch import fetch
-from fitment_agent.worker.jobs import FetchJob, JobFailure, VerifyJob
+from fitment_agent.worker.jobs import FetchDone, FetchJob, JobFailure, VerifyJob
 from fitment_agent.worker.verify import verify
 from fitment_compress.packing import encode
 from fitment_contract.artifact import PACKED, Artifact, Encoding
@@ -22,6 +22,7 @@ from fitment_contract.base import sha256_hex
 from fitment_contract.packed import decode
 from fitment_contract.phase import FailureReason
 from support.runtime_http import Answer, FileServer, serving
+from support.runtime_state import run_worker
 
 _RNG = np.random.default_rng(0)
 BODY = _RNG.choice(np.array([0, 1, 2, 5], np.float32), 50_000, p=[0.7, 0.1, 0.1, 0.1]).tobytes()
@@ -95,6 +96,14 @@ def test_the_encoded_bytes_are_what_moves(
     )
     assert (blobs / artifact.digest).read_bytes() == BODY
     assert list(partial.iterdir()) == []
+
+
+def test_a_worker_process_decodes_and_says_what_moved(
+    tmp_path: Path, packed: FileServer, identity: FileServer
+) -> None:
+    outcome = run_worker(job(tmp_path, offered(packed, identity)))
+    assert outcome.final == FetchDone(bytes_transferred=len(ENCODED))
+    assert held(tmp_path) == DECODED
 
 
 def test_a_cut_transfer_resumes_with_the_missing_bytes_only(
