@@ -7,7 +7,7 @@ TRAIN_STAMP := $(VENV)/.installed-train
 # The version that the learning techniques are tested with.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-train check bench format test-all-pythons clean
+.PHONY: demo test test-train test-convert check bench format test-all-pythons clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Fitment needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -26,6 +26,13 @@ test: $(STAMP)
 # What needs PyTorch: techniques that learn. `make test` skips it and says so.
 test-train: $(TRAIN_STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m train
+
+# What needs the converter to .tflite; it is installed into an environment of its own. Needs a
+# Python 3.12 or 3.13 besides.
+test-convert: export FITMENT_CONVERTER := $(CURDIR)/$(VENV)-converter
+test-convert: $(STAMP)
+	$(BIN)/fitment converter status >/dev/null || $(BIN)/fitment converter install
+	$(BIN)/python -m pytest tests/compress/test_converter.py tests/compress/test_tflite.py
 
 $(TRAIN_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
@@ -50,4 +57,4 @@ test-all-pythons:
 	@bash tests/tools/each_python.sh
 
 clean:
-	rm -rf $(VENV) .venvs build dist
+	rm -rf $(VENV) $(VENV)-converter .venvs build dist
