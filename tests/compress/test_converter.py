@@ -50,6 +50,15 @@ def test_what_the_converter_writes_is_the_result(
     assert attempt(tmp_path, monkeypatch, body, SOON) == b"flat"
 
 
+def test_paths_may_be_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = "os.link(input_onnx_file_path, output_folder_path + '/m_float32.tflite')"
+    folder = misbehaving(tmp_path / "converter", body)
+    monkeypatch.setenv(settings.FOLDER_VARIABLE, str(folder))
+    monkeypatch.chdir(tmp_path)
+    Path("m.onnx").write_text("graph")
+    assert convert(Path("m.onnx"), ["x"], Path(), SOON) == b"graph"
+
+
 @pytest.mark.parametrize(
     ("body", "message"),
     [

@@ -42,9 +42,8 @@ def misbehaving(folder: Path, body: str) -> Path:
     pretend_installed(folder)
     site = next((folder / "lib").glob("python*")) / "site-packages"
     lines = textwrap.indent(textwrap.dedent(body).strip(), "    ")
-    (site / "onnx2tf.py").write_text(
-        f"import os, sys, socket, time\n\ndef convert(output_folder_path, **_):\n{lines}\n"
-    )
+    head = "def convert(input_onnx_file_path, output_folder_path, **_):"
+    (site / "onnx2tf.py").write_text(f"import os, sys, socket, time\n\n{head}\n{lines}\n")
     return folder
 
 

@@ -38,8 +38,8 @@ def convert(source: Path, inputs: list[str], scratch: Path, limits: Limits = LIM
         TechniqueError: the model cannot be converted, or the child crashed or exceeded a limit.
     """
     interpreter = require().interpreter
-    folder = Path(tempfile.mkdtemp(dir=scratch))
-    command = [str(interpreter), "-I", str(_SCRIPT), str(source), str(folder), *inputs]
+    folder = Path(tempfile.mkdtemp(dir=scratch)).absolute()  # where the child works
+    command = [str(interpreter), "-I", str(_SCRIPT), str(source.absolute()), str(folder), *inputs]
     with (folder / "answer").open("w+b") as answer, (folder / "log").open("w+b") as log:
         process = subprocess.Popen(
             command,
