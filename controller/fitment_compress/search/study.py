@@ -1,13 +1,8 @@
-"""Who tries what: a sampler of this process over candidates that all who take part share.
-
-The sampler is the multi-objective tree-structured Parzen estimator (Ozaki et al., "Multiobjective
-tree-structured Parzen estimator", 2022). On the landscape of the tests it reached a hypervolume of
-0.697 ± 0.043 after 100 candidates (8 seeds); NSGA-II reached 0.464 ± 0.036 and chance 0.419 ±
-0.041. Sampling conditional choices together changes nothing about that (0.692 ± 0.022 apart), but
-proposes what is known already 0.4 times per candidate in place of 2.6 times.
+"""Who tries what: the candidates of a search, shared by threads, processes and machines.
 
 Candidates are trials in the storage; proposals that come to nothing never get there. With
-`storage.py` and `draws.py` the only module that imports Optuna; imported when a search begins.
+`sampler.py`, `storage.py` and `draws.py` the only module that needs Optuna; imported when a search
+begins.
 """
 
 from __future__ import annotations
@@ -24,37 +19,25 @@ from typing import Any, Final
 import optuna
 import psutil
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
-from optuna.samplers import RandomSampler, TPESampler
 from optuna.storages import fail_stale_trials
-from optuna.trial import FixedTrial, FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from fitment_compress.errors import WorkerError
 from fitment_compress.recipe import Recipe
-from fitment_compress.search.draws import Recorder, TrialDraw
 from fitment_compress.search.front import Costs
 from fitment_compress.search.results import Result
+from fitment_compress.search.sampler import DIRECTIONS, Idea, Sampler
 from fitment_compress.search.space import Space
 from fitment_compress.search.storage import GRACE_SECONDS, Heart, open_storage
 from fitment_contract.variant import RecipeStep
 
 MOST_ATTEMPTS: Final = 2
-"""A candidate that took its process down twice is not tried again."""
-
-STARTUP_CANDIDATES: Final = 12
-"""What is drawn at random before the sampler trusts what it has learnt."""
+"""A candidate whose process died as often is not tried again."""
 
 _CANDIDATE, _OWNER, _RESULT, _VIOLATION = "candidate", "owner", "result ", "violation"
 _UNUSABLE: Final = 1e6
-_DIRECTIONS: Final = ("minimize",) * 3
 _TAKEN: Final = (TrialState.WAITING, TrialState.RUNNING, TrialState.COMPLETE, TrialState.PRUNED)
 _DONE: Final = (TrialState.COMPLETE, TrialState.PRUNED)
-
-
-@dataclass(frozen=True)
-class Idea:
-    """A recipe that the sampler proposes and nobody has yet."""
-
-    trial: Trial
-    recipe: Recipe
 
 
 @dataclass(frozen=True)
@@ -94,17 +77,10 @@ class Study:
         self._space = space
         self._storage = open_storage(url, stale=lambda _, trial: self._queue_again(trial))
         self._study = optuna.create_study(
-            storage=self._storage, study_name=name, directions=_DIRECTIONS, load_if_exists=True
+            storage=self._storage, study_name=name, directions=DIRECTIONS, load_if_exists=True
         )
         self._study_id = self._storage.get_study_id_from_name(name)
-        memory = optuna.storages.InMemoryStorage()
-        self._sampler = optuna.create_study(
-            storage=memory, study_name=name, directions=_DIRECTIONS, sampler=_parzen(seed)
-        )
-        self._chance = optuna.load_study(
-            storage=memory, study_name=name, sampler=RandomSampler(seed=seed)
-        )
-        self._learnt: set[int] = set()
+        self._sampler = Sampler(space, seed)
         self._lock = threading.Lock()
         self._heart = Heart(self._storage)
 
@@ -117,7 +93,7 @@ class Study:
     def recover(self) -> int:
         """Queue again what processes of this machine were at when they died; how many."""
         dead = [trial for trial in self._trials(TrialState.RUNNING) if self._is_orphan(trial)]
-        return sum(self._give_back(trial) for trial in dead)
+        return sum(self._give_back(trial, died=True) for trial in dead)
 
     def enqueue(self, recipes: Sequence[Recipe]) -> None:
         """Have these evaluated before anything is sampled, but for those that already are."""
@@ -131,12 +107,13 @@ class Study:
         return frozenset(_entry(trial)["identity"] for trial in self._trials(*_TAKEN))
 
     def queued(self) -> Candidate | None:
-        """The next of what is queued, now this process's; None when the queue is empty."""
+        """The next of what is queued, interrupted ones first; None when the queue is empty."""
         with self._lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             self._heart.beat()  # whoever was asleep for long must not take himself for dead
             fail_stale_trials(self._study)
-            for trial in self._trials(TrialState.WAITING):
+            waiting = self._trials(TrialState.WAITING)
+            for trial in sorted(waiting, key=_place):
                 try:
                     won = self._storage.set_trial_state_values(trial._trial_id, TrialState.RUNNING)
                 except UpdateFinishedTrialError:
@@ -150,23 +127,21 @@ class Study:
 
     def propose(self, at_random: bool = False) -> Idea:
         """What the sampler thinks best, or anything at all."""
-        with self._lock:
-            self._learn()
-            trial = (self._chance if at_random else self._sampler).ask()
-            return Idea(trial, self._space.propose(TrialDraw(trial)))
+        done = self._trials(*_DONE)
+        self._sampler.learn((trial, trial.user_attrs.get(_VIOLATION, 0.0)) for trial in done)
+        return self._sampler.propose(at_random)
 
     def reject(self, idea: Idea) -> None:
         """The idea comes to nothing, and the sampler learns nothing of it."""
-        with self._lock:
-            self._sampler.tell(idea.trial, state=TrialState.FAIL)
+        self._sampler.forget(idea)
 
     def claim(self, idea: Idea) -> Candidate | None:
         """The idea as this process's candidate; None when another process was faster."""
         entry = self._described(idea.recipe, fixed=False, attempts=0)
         template = create_trial(
             state=TrialState.RUNNING,
-            params=idea.trial.params,
-            distributions=idea.trial.distributions,
+            params=idea.parameters,
+            distributions=idea.distributions,
             user_attrs={_CANDIDATE: entry},
         )
         with self._lock:
@@ -198,7 +173,7 @@ class Study:
     def give_back(self, candidate: Candidate) -> None:
         """The candidate was interrupted: whoever asks next has it."""
         self._heart.remove(candidate.trial_id)
-        self._give_back(self._storage.get_trial(candidate.trial_id))
+        self._give_back(self._storage.get_trial(candidate.trial_id), died=False)
 
     def add(self, result: Result, costs: Costs) -> None:
         """Remember something that was evaluated without having been a candidate."""
@@ -219,22 +194,6 @@ class Study:
     def _trials(self, *states: TrialState) -> list[FrozenTrial]:
         return self._study.get_trials(deepcopy=False, states=states or None)
 
-    def _learn(self) -> None:
-        """Show the sampler what was finished since, here and elsewhere."""
-        for trial in self._trials(*_DONE):
-            if trial.number not in self._learnt:
-                self._learnt.add(trial.number)
-                violation = trial.user_attrs.get(_VIOLATION, 0.0)
-                self._sampler.add_trial(
-                    create_trial(
-                        state=trial.state,
-                        values=trial.values,
-                        params=trial.params,
-                        distributions=trial.distributions,
-                        constraints={"score": violation},
-                    )
-                )
-
     def _described(self, recipe: Recipe, fixed: bool, attempts: int) -> dict[str, Any]:
         steps = [step.model_dump(mode="json") for step in recipe.steps]
         return {
@@ -245,30 +204,45 @@ class Study:
             "attempts": attempts,
         }
 
-    def _queue(self, recipe: Recipe, fixed: bool, attempts: int) -> None:
-        """Queue a recipe, with the choices that make it where the space contains it."""
-        choices = self._space.choices_of(recipe)
-        parameters: dict[str, Any] = {}
-        if choices is not None:
-            recorder = Recorder(choices)
-            self._space.propose(recorder)
-            parameters = recorder.parameters
-        known = FixedTrial(parameters)
-        if choices is not None:
-            self._space.propose(TrialDraw(known))
+    def _queue(self, recipe: Recipe, fixed: bool, attempts: int, place: int | None = None) -> None:
+        idea = self._sampler.idea_of(recipe)
+        entry = {**self._described(recipe, fixed, attempts), "place": place}
         self._study.add_trial(
             create_trial(
                 state=TrialState.WAITING,
-                params=known.params,
-                distributions=known.distributions,
-                user_attrs={_CANDIDATE: self._described(recipe, fixed, attempts)},
+                params=idea.parameters,
+                distributions=idea.distributions,
+                user_attrs={_CANDIDATE: entry},
             )
         )
 
-    def _queue_again(self, trial: FrozenTrial) -> None:
+    def _queue_again(self, trial: FrozenTrial, died: bool = True) -> None:
+        """Queue the recipe of a failed trial, unless it took its process down too often."""
         entry = _entry(trial)
-        if entry["attempts"] + 1 < MOST_ATTEMPTS:
-            self._queue(_recipe(entry), entry["fixed"], entry["attempts"] + 1)
+        attempts = entry["attempts"] + died
+        if attempts < MOST_ATTEMPTS:
+            self._queue(_recipe(entry), entry["fixed"], attempts, _place(trial))
+            return
+        result = Result(
+            name=entry["name"],
+            steps=_recipe(entry).steps,
+            identity=entry["identity"],
+            climb=trial.number,
+            rung=None,
+            host=self.host,
+            failure=f"Each of the {attempts} processes that evaluated it died.",
+            error_kind=WorkerError.__name__,
+        )
+        key, value = _stored(result)
+        attributes = {_CANDIDATE: entry, key: value, _VIOLATION: _UNUSABLE}
+        self._study.add_trial(
+            create_trial(
+                state=TrialState.PRUNED,
+                params=trial.params,
+                distributions=trial.distributions,
+                user_attrs=attributes,
+            )
+        )
 
     def _begun(
         self, trial_id: int, number: int, entry: Mapping[str, Any], idea: Idea | None
@@ -307,13 +281,13 @@ class Study:
             return True
         return bool(abs(started - owner["started"]) > 1.0)  # else the number was given out again
 
-    def _give_back(self, trial: FrozenTrial) -> bool:
+    def _give_back(self, trial: FrozenTrial, died: bool) -> bool:
         """Fail the trial and queue its recipe again, unless another process just did."""
         try:
             self._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
         except UpdateFinishedTrialError:
             return False
-        self._queue_again(trial)
+        self._queue_again(trial, died)
         return True
 
     def _attribute(self, trial_id: int, key: str, value: Any) -> None:
@@ -323,20 +297,18 @@ class Study:
         self._heart.remove(candidate.trial_id)
         self._storage.set_trial_state_values(candidate.trial_id, state, costs)
         if candidate.idea is not None:
-            self.reject(candidate.idea)  # the sampler hears of it like of everyone else's
-
-
-def _parzen(seed: int | None) -> TPESampler:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return TPESampler(
-            seed=seed, n_startup_trials=STARTUP_CANDIDATES, multivariate=True, group=True
-        )
+            self._sampler.forget(candidate.idea)  # it hears of the trial as of everyone's
 
 
 def _entry(trial: FrozenTrial) -> dict[str, Any]:
     entry: dict[str, Any] = trial.user_attrs[_CANDIDATE]
     return entry
+
+
+def _place(trial: FrozenTrial) -> int:
+    """Its place in the queue: what was interrupted keeps the place that it had."""
+    place: int | None = _entry(trial).get("place")
+    return trial.number if place is None else place
 
 
 def _recipe(entry: Mapping[str, Any]) -> Recipe:
