@@ -76,7 +76,7 @@ class MagnitudePrune(Technique[MagnitudePruneOptions]):
         for name, values in weights.items():
             per_layer = options.scope == "per-layer"
             limit = _threshold([scores[name]], options.sparsity) if per_layer else shared
-            # Not a product with the mask: it would leave zeroes of both signs, which compress worse.
+            # A product with the mask would leave zeroes of both signs, which compress worse.
             kept = np.where(scores[name] > limit, values, 0).astype(values.dtype)
             replace_initializer(model, name, kept)
         return model
