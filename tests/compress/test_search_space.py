@@ -112,6 +112,16 @@ def test_the_space_contains_what_the_project_ships() -> None:
     assert SPACE.choices_of(odd) is None
 
 
+def test_the_installed_techniques_have_every_option_that_the_table_names() -> None:
+    for move in ALL_MOVES:
+        technique = known_techniques()[move.technique]
+        for dimension in move.dimensions:
+            for choice in dimension.choices:
+                assert technique.options.model_validate(choice)
+    for extra in ("recover", "equalise", "bias-correct"):
+        assert extra in known_techniques()
+
+
 def test_orders_of_the_same_techniques_are_different_recipes() -> None:
     class Ordered:
         def __init__(self, order: str) -> None:

@@ -164,7 +164,7 @@ _EFFECTS: Mapping[str, Callable[[Mapping[str, Any]], tuple[float, float, float]]
     "magnitude-prune": _prune,
     "channel-prune": _channels,
     "distil": _student,
-    "low-rank": lambda options: (0.3 * (1.0 - options["energy"]), options["energy"], 0.7),
+    "low-rank": lambda options: (0.3 * (1.0 - options["keep"]), options["keep"], 0.7),
     "codebook": _codebook,
     "ternary-weights": lambda _: (0.2, 1.0, 0.15),
     "int8-static": _integers,
@@ -199,7 +199,7 @@ class _DistilOptions(_LessonOptions):
 
 
 class _LowRankOptions(Options):
-    energy: float = 0.9
+    keep: float = 0.9
 
 
 class _CodebookOptions(Options):

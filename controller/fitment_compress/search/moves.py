@@ -53,20 +53,16 @@ STRUCTURE: Final = (
     Move(
         "distil",
         (
-            _harsher("width", 1.0, 0.75, 0.5, 0.375, 0.25, 0.1875),
-            _harsher("depth", 1.0, 0.75, 0.5),
+            _harsher("width", 0.75, 0.5, 0.375, 0.25, 0.1875),
+            _harsher("depth", 1.0, 0.7, 0.4),
             _either("depthwise", False, True),
         ),
     ),
     Move(
-        "low-rank",
-        (
-            _harsher("energy", 0.98, 0.95, 0.9, 0.8, 0.7),
-            _harsher("ratio", 0.75, 0.5, 0.35, 0.25),
-        ),
+        "low-rank", (_harsher("keep", 0.98, 0.95, 0.9, 0.8, 0.7), _either("by", "energy", "macs"))
     ),
-    Move("depthwise-separable"),
-    Move("drop-blocks"),
+    Move("depthwise-separable", (_harsher("multiplier", 3, 2, 1),)),
+    Move("drop-blocks", (_harsher("share", 0.2, 0.4, 0.6),)),
 )
 """Fewer or cheaper operations."""
 
@@ -78,13 +74,13 @@ SPARSITY: Final = (
             _either("scope", "adaptive", "global"),
         ),
     ),
-    Move("nm-prune"),
+    Move("nm-prune", (_harsher("n", 3, 2, 1),)),
 )
 """Zeroes."""
 
 SHARING: Final = (
     Move("codebook", (_harsher("bits", 6, 5, 4, 3, 2), _harsher("bits_dense", 5, 4, 3, 2))),
-    Move("ternary-weights", (_harsher("levels", 3, 2),)),
+    Move("ternary-weights", (_either("levels", "ternary", "binary"),)),
 )
 """Few distinct values."""
 
@@ -106,7 +102,7 @@ QUANTISATION: Final = (
             _either("stem", "float", "integer"),
         ),
     ),
-    Move("int8-mixed", (_harsher("budget", 0.001, 0.003, 0.01),)),
+    Move("int8-mixed", (_harsher("budget", 0.001, 0.005, 0.02),)),
     Move("int8-dynamic", (_either("per_channel", False, True),)),
     Move("int4-weights", (_harsher("block_size", 16, 32, 64, 128),)),
     Move("fp16"),

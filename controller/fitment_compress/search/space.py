@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from fitment_compress.recipe import Recipe
+from fitment_compress.search.ladder import EPOCHS as RUNGS
 from fitment_compress.search.moves import (
     AFTER_INTEGERS,
     BEFORE_INTEGERS,
@@ -68,7 +69,7 @@ class Space:
 
     Args:
         facts: of the source.
-        first_epochs: of every step that learns, in what is proposed.
+        first_epochs: of every step that learns, in what is proposed: the lowest rung.
         techniques: all that are known, unless a caller says otherwise.
 
     Attributes:
@@ -76,7 +77,10 @@ class Space:
     """
 
     def __init__(
-        self, facts: SourceFacts, first_epochs: float = 1.0, techniques: Techniques | None = None
+        self,
+        facts: SourceFacts,
+        first_epochs: float = RUNGS[0],
+        techniques: Techniques | None = None,
     ) -> None:
         self._facts = facts
         self.techniques = known_techniques() if techniques is None else techniques
