@@ -20,6 +20,7 @@ import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -72,11 +73,13 @@ def measure(options: argparse.Namespace) -> Result:
     work = options.work.absolute()
     work.mkdir(parents=True, exist_ok=True)
     test, training = write_data(options.data, work)
-    portfolio = compress(request(options, test, training), progress)
-    source = Subject("source", "", SOURCE, "onnx")
-    own, failures = variants(portfolio, work / "portfolio")
+    fixed = request(options, test, training)
+    portfolio = compress(fixed, progress)
+    source = Subject("source", "", SOURCE, "onnx", parameters=portfolio.source.parameters)
+    own, failures = variants(portfolio, fixed.output)
+    found = searched(fixed, options.search, progress) if options.search else []
     others, refused = ([], []) if options.no_peers else peer_files(own, options.peers, work)
-    subjects = [source, *own, *others]
+    subjects = [source, *own, *found, *others]
     progress.stage("scoring", len(subjects))
     failures += refused + score(subjects, test, work / "scores", progress)
     scored = [subject for subject in subjects if subject.values is not None]
@@ -86,8 +89,9 @@ def measure(options: argparse.Namespace) -> Result:
     progress.end()
     return Result(
         source=source,
-        own=[subject for subject in scored if subject.tool == "fitment"],
-        others=[subject for subject in scored if subject.tool not in ("fitment", "")],
+        own=[subject for subject in scored if subject in own],
+        found=[subject for subject in scored if subject in found],
+        others=[subject for subject in scored if subject in others],
         failures=failures,
         orders=[explain(group) for group in order_groups(portfolio)],
         header=header(loads),
@@ -101,7 +105,8 @@ def write_data(folder: Path, work: Path) -> tuple[Path, Path]:
         path = work / name
         if not path.is_file():
             scratch = path.with_name(f"new-{name}")
-            np.savez(scratch, **fashion.labelled(*fashion.load(folder, split)))
+            arrays = fashion.labelled(*fashion.load(folder, split))
+            np.savez(scratch, **arrays)  # type: ignore[arg-type]  # its stub takes names for options
             scratch.replace(path)
         files.append(path)
     return files[0], files[1]
@@ -124,7 +129,9 @@ def request(options: argparse.Namespace, test: Path, training: Path) -> Compress
     )
 
 
-def variants(portfolio: Portfolio, folder: Path) -> tuple[list[Subject], list[tuple[str, str]]]:
+def variants(
+    portfolio: Portfolio, folder: Path, tool: str = "fitment"
+) -> tuple[list[Subject], list[tuple[str, str]]]:
     """Our files, and the recipes that failed."""
     made, failed = [], []
     for entry in portfolio.entries:
@@ -134,7 +141,7 @@ def variants(portfolio: Portfolio, folder: Path) -> tuple[list[Subject], list[tu
             made.append(
                 Subject(
                     name=entry.name,
-                    tool="fitment",
+                    tool=tool,
                     path=folder / "blobs" / entry.variant.artifact.digest,
                     format=entry.variant.format,
                     steps=" → ".join(step_text(step) for step in entry.recipe),
@@ -142,6 +149,24 @@ def variants(portfolio: Portfolio, folder: Path) -> tuple[list[Subject], list[tu
                 )
             )
     return made, failed
+
+
+def searched(fixed: CompressRequest, minutes: float, progress: Lines) -> list[Subject]:
+    """The front that a search finds from the default recipes, without those of the table."""
+    assert fixed.work is not None
+    wanted = replace(
+        fixed,
+        recipes=None,
+        only=(),
+        output=fixed.output.with_name("search-portfolio"),
+        work=fixed.work.with_name("search-stages"),
+        search=True,
+        budget_seconds=60 * minutes,
+    )
+    portfolio = compress(wanted, progress)
+    front = {entry.name for entry in portfolio.listed() if entry.pareto}
+    made, _ = variants(portfolio, wanted.output, "fitment --search")
+    return [subject for subject in made if subject.name in front]
 
 
 def peer_files(
@@ -196,6 +221,7 @@ def right(subject: Subject, test: Path) -> np.ndarray:
     """Per test image 1.0 where the decision is right."""
     session = find_runtime(RUNTIMES[subject.format]).load(subject.path)
     dataset = load_dataset(test, session.inputs)
+    assert dataset.label is not None
     metric = find_metric(default_metric(dataset.label))
     values: np.ndarray = metric.values(predict(session, dataset), dataset.label)
     return values
@@ -264,6 +290,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--only", action="append", default=[], metavar="NAME", help="make only this recipe; again")
     add("--seconds", type=float, default=3.0, help="timed seconds for each file, over all blocks")
     add("--blocks", type=int, default=12, help="fresh processes that the timing is spread over")
+    add("--search", type=float, metavar="MINUTES", help="also search, for so long")
     add("--jobs", type=int, default=2, help="recipes made at a time; timing is never parallel")
     add("--work", type=Path, default=WORK, help="kept for the next run (default: %(default)s)")
     add("--peers", type=Path, help="folder for the peers' environments (default: in --work)")

@@ -53,16 +53,25 @@ class Result:
     """All that one run found.
 
     Attributes:
+        own: made by the recipes of the table.
+        found: the front that a search found; empty where none was asked for.
+        others: made by the peers.
         failures: what was not made, with the reason.
         header: where, when and with what it was measured.
     """
 
     source: Subject
     own: list[Subject]
+    found: list[Subject]
     others: list[Subject]
     failures: list[tuple[str, str]]
     orders: list[str]
     header: dict[str, str]
+
+    @property
+    def made(self) -> list[Subject]:
+        """Every file but the source."""
+        return [*self.own, *self.found, *self.others]
 
     @property
     def meets_targets(self) -> bool:
@@ -162,15 +171,18 @@ def as_markdown(result: Result) -> str:
         "### Every file",
         table(
             ("made by", "file", "loss, pt", "disk", "transferred", "latency", "how"),
-            [_row(figures(one, result.source)) for one in (*result.own, *result.others)],
+            [_row(figures(one, result.source)) for one in result.made],
         ),
     ]
-    if result.others:
-        parts += ["### Beside the peers", *_statements(result)]
-    if result.orders:
-        parts += ["### Orders", *(f"- {text}" for text in result.orders)]
-    if result.failures:
-        parts += ["### Not made", *(f"- {name}: {why}" for name, why in result.failures)]
+    sections = {
+        "Beside the peers": _statements(against_peers(result)),
+        "The search beside the recipes": _statements(search_against_recipes(result)),
+        "Orders": result.orders,
+        "Not made": [f"{name}: {why}" for name, why in result.failures],
+    }
+    for title, items in sections.items():
+        if items:
+            parts += [f"### {title}", "\n".join(f"- {item}" for item in items)]
     return "\n\n".join(parts)
 
 
@@ -209,12 +221,19 @@ def _numbers(one: Figures) -> list[str]:
     ]
 
 
-def _comparisons(result: Result) -> list[Comparison]:
-    return [best_against(peer, result.own) for peer in result.others] if result.own else []
+def against_peers(result: Result) -> list[Comparison]:
+    """Each peer's file and that of ours which stands best beside it."""
+    own = [*result.own, *result.found]
+    return [best_against(peer, own) for peer in result.others] if own else []
 
 
-def _statements(result: Result) -> list[str]:
-    return [f"- {one.peer.label}: {one.sentence()}" for one in _comparisons(result)]
+def search_against_recipes(result: Result) -> list[Comparison]:
+    """Each recipe of the table and what the search found that stands best beside it."""
+    return [best_against(one, result.found) for one in result.own] if result.found else []
+
+
+def _statements(comparisons: Sequence[Comparison]) -> list[str]:
+    return [f"{one.other.label}: {one.sentence()}" for one in comparisons]
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -232,25 +251,9 @@ def as_json(result: Result) -> dict[str, Any]:
             }
             for line in lines(result)
         ],
-        "files": [
-            _json(figures(one, result.source))
-            for one in (result.source, *result.own, *result.others)
-        ],
-        "peers": [
-            {
-                "peer": one.peer.label,
-                "verdict": one.verdict,
-                "own": one.own.name,
-                "behind": one.behind,
-                "ahead": one.ahead,
-                "loss_points": one.loss[0],
-                "loss_standard_error": one.loss[1],
-                "bytes_ratio": one.bytes_ratio,
-                "latency_ratio": one.latency.median,
-                "latency_quartiles": [one.latency.low, one.latency.high],
-            }
-            for one in _comparisons(result)
-        ],
+        "files": [_json(figures(one, result.source)) for one in (result.source, *result.made)],
+        "peers": [_compared(one) for one in against_peers(result)],
+        "search": [_compared(one) for one in search_against_recipes(result)],
         "orders": result.orders,
         "failures": dict(result.failures),
     }
@@ -271,4 +274,19 @@ def _json(one: Figures) -> dict[str, Any]:
         "latency_ratio": one.latency.median,
         "latency_quartiles": [one.latency.low, one.latency.high],
         "block_p50_seconds": one.subject.seconds,
+    }
+
+
+def _compared(one: Comparison) -> dict[str, Any]:
+    return {
+        "other": one.other.label,
+        "verdict": one.verdict,
+        "own": one.own.name,
+        "behind": one.behind,
+        "ahead": one.ahead,
+        "loss_points": one.loss[0],
+        "loss_standard_error": one.loss[1],
+        "bytes_ratio": one.bytes_ratio,
+        "latency_ratio": one.latency.median,
+        "latency_quartiles": [one.latency.low, one.latency.high],
     }

@@ -22,7 +22,7 @@ SIGNIFICANT_ERRORS: Final = 2.0
 AXES: Final = ("loss", "bytes", "latency")
 
 
-@dataclass
+@dataclass(eq=False)
 class Subject:
     """A file that is measured.
 
@@ -84,20 +84,22 @@ def loss_points(one: Subject, other: Subject) -> tuple[float, float]:
     """
     from fitment_compress.measure import paired_difference
 
+    assert one.values is not None
+    assert other.values is not None
     difference = paired_difference(one.values, other.values)
     return -100 * difference.value, 100 * (difference.standard_error or 0.0)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One of our variants against a peer's file.
+    """One of our variants against another file.
 
     Attributes:
         verdicts: per axis 1 where ours is ahead, 0 where there is no difference, -1 behind.
     """
 
     own: Subject
-    peer: Subject
+    other: Subject
     loss: tuple[float, float]
     bytes_ratio: float
     latency: Spread
@@ -132,14 +134,14 @@ class Comparison:
         )
 
 
-def compare(own: Subject, peer: Subject) -> Comparison:
-    """One of ours against a peer's."""
-    loss, error = loss_points(own, peer)
-    ratio = own.packed_bytes / peer.packed_bytes
-    latency = latency_ratio(own, peer)
+def compare(own: Subject, other: Subject) -> Comparison:
+    """One of ours against another."""
+    loss, error = loss_points(own, other)
+    ratio = own.packed_bytes / other.packed_bytes
+    latency = latency_ratio(own, other)
     return Comparison(
         own=own,
-        peer=peer,
+        other=other,
         loss=(loss, error),
         bytes_ratio=ratio,
         latency=latency,
@@ -151,10 +153,10 @@ def compare(own: Subject, peer: Subject) -> Comparison:
     )
 
 
-def best_against(peer: Subject, own: Sequence[Subject]) -> Comparison:
+def best_against(other: Subject, own: Sequence[Subject]) -> Comparison:
     """Of ours the one that stands best: behind in fewest axes, ahead in most, then by size."""
     return min(
-        (compare(subject, peer) for subject in own),
+        (compare(subject, other) for subject in own),
         key=lambda one: (len(one.behind), -len(one.ahead), one.bytes_ratio * one.latency.median),
     )
 
