@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Final
 
 from fitment_contract.base import sha256_hex
 from fitment_contract.variant import RecipeStep
 
-_DECISIVE: Final = ("fitment", "numpy", "onnx", "onnxruntime", "onnxslim", "torch")
+_DECISIVE: Final = ("litert-quantizer", "numpy", "onnx", "onnxruntime", "onnxslim", "torch")
 """Distributions whose version may change what a technique makes of a model."""
 
 _LENGTH: Final = 20
@@ -28,7 +30,8 @@ def origin(*contents: str) -> str:
     Args:
         contents: digests of files and texts of options, in a fixed order.
     """
-    return _digest([*contents, *(f"{name}={_version(name)}" for name in _DECISIVE)])
+    versions = (f"{name}={_version(name)}" for name in _DECISIVE)
+    return _digest([*contents, *versions, _code()])
 
 
 def stage_keys(seed: int, steps: Sequence[RecipeStep]) -> tuple[str, ...]:
@@ -41,6 +44,14 @@ def stage_keys(seed: int, steps: Sequence[RecipeStep]) -> tuple[str, ...]:
 
 def _digest(parts: Sequence[str]) -> str:
     return sha256_hex(json.dumps(list(parts)).encode())[:_LENGTH]
+
+
+@cache
+def _code() -> str:
+    """Of this package's own code: between two releases, its version says too little."""
+    folder = Path(__file__).parent
+    files = sorted(path.relative_to(folder) for path in folder.rglob("*.py"))
+    return _digest([f"{path} {sha256_hex((folder / path).read_bytes())}" for path in files])
 
 
 def _version(name: str) -> str:
