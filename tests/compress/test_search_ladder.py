@@ -9,8 +9,10 @@ import pytest
 from fitment_compress.recipe import Recipe
 from fitment_compress.search.budget import Budget, Durations
 from fitment_compress.search.front import Point
+from fitment_compress.search.judge import useless
 from fitment_compress.search.ladder import Climber, collapsed, deserves_more
-from support.search_landscape import Clock, duration_seconds, stand_ins, step
+from fitment_compress.search.results import Result
+from support.search_landscape import Clock, duration_seconds, measured, stand_ins, step
 
 REFERENCE = (0.05, math.log(2.0), math.log(2.0))
 BASELINE = Point("fp32", 0.0, 0.0, 1.0, 1.0)
@@ -60,6 +62,29 @@ def test_a_rise_that_was_seen_three_times_is_expected_and_no_more() -> None:
 def test_a_collapse_is_one_beyond_chance() -> None:
     assert collapsed(Point("a", -0.06, 0.004, 1.0, 1.0), lowest=-0.05)
     assert not collapsed(Point("a", -0.06, 0.006, 1.0, 1.0), lowest=-0.05)
+
+
+def test_a_technique_that_only_ever_failed_is_useless() -> None:
+    def result(*techniques: str, kind: str | None = None) -> Result:
+        steps = tuple(step(technique) for technique in techniques)
+        found = None if kind else measured(Recipe("r", steps))
+        return Result(
+            name="r",
+            steps=steps,
+            identity="0",
+            climb=0,
+            rung=None,
+            host="h",
+            evaluation=found,
+            error_kind=kind,
+        )
+
+    failed = result("codebook", "depthwise-separable", kind="TechniqueError")
+    assert useless([failed]) == set()
+    assert useless([failed, failed]) == {"codebook", "depthwise-separable"}
+    assert useless([failed, failed, result("codebook")]) == {"depthwise-separable"}
+    crashed = result("fp16", kind="WorkerError")
+    assert useless([crashed, crashed]) == set()
 
 
 def test_a_budget_ends_and_has_a_grace() -> None:

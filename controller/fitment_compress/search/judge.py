@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
@@ -16,6 +17,10 @@ from fitment_compress.search.space import Space
 
 WORTHLESS_RATIO: Final = 2.0
 """Latency and bytes above this multiple of the baseline's add nothing to the front."""
+
+
+SUSPICIOUS: Final = 2
+"""Recipes that failed, before what only they had in common is held to be the reason."""
 
 
 class Judge:
@@ -39,6 +44,8 @@ class Judge:
     def is_promising(self, recipe: Recipe, known: Sequence[Result]) -> bool:
         """Whether nothing that is known says that the recipe must fail or lose too much."""
         if self._space.problem(recipe) is not None:
+            return False
+        if not useless(known).isdisjoint(step.technique for step in recipe.steps):
             return False
         return not any(self._speaks_against(result, recipe) for result in known)
 
@@ -81,3 +88,16 @@ class Judge:
     def _reference(self) -> Costs:
         worthless = math.log(WORTHLESS_RATIO)
         return (-self.lowest, worthless, worthless)
+
+
+def useless(known: Sequence[Result]) -> set[str]:
+    """Techniques that were part of several recipes that could not be built, and of no other."""
+    failed: Counter[str] = Counter()
+    worked: set[str] = set()
+    for result in known:
+        techniques = {step.technique for step in result.steps}
+        if result.evaluation is not None:
+            worked |= techniques
+        elif result.error_kind == TechniqueError.__name__:
+            failed.update(techniques)
+    return {name for name, count in failed.items() if count >= SUSPICIOUS} - worked
