@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from fitment_compress.recipe import Recipe
 from fitment_compress.search.budget import Budget, Durations
 from fitment_compress.search.front import Point
-from fitment_compress.search.judge import useless
+from fitment_compress.search.judge import Judge, useless
 from fitment_compress.search.ladder import Climber, collapsed, deserves_more
 from fitment_compress.search.results import Result
-from support.search_landscape import Clock, duration_seconds, measured, stand_ins, step
+from fitment_compress.search.space import Space
+from support.search_landscape import FACTS, Clock, duration_seconds, measured, stand_ins, step
 
 REFERENCE = (0.05, math.log(2.0), math.log(2.0))
 BASELINE = Point("fp32", 0.0, 0.0, 1.0, 1.0)
@@ -62,6 +64,31 @@ def test_a_rise_that_was_seen_three_times_is_expected_and_no_more() -> None:
 def test_a_collapse_is_one_beyond_chance() -> None:
     assert collapsed(Point("a", -0.06, 0.004, 1.0, 1.0), lowest=-0.05)
     assert not collapsed(Point("a", -0.06, 0.006, 1.0, 1.0), lowest=-0.05)
+
+
+def test_what_is_harsher_than_a_collapse_is_not_promising() -> None:
+    judge = Judge(Space(FACTS, techniques=stand_ins()), measured(Recipe("fp32")), 0.05)
+    mild, harsh = (Recipe("r", (step("magnitude-prune", sparsity=s),)) for s in (0.9, 0.95))
+
+    def known(score: float) -> list[Result]:
+        found = replace(measured(mild), score=score)
+        return [
+            Result(
+                name="r",
+                steps=mild.steps,
+                identity="0",
+                climb=0,
+                rung=None,
+                host="h",
+                evaluation=found,
+                latency_ratio=1.0,
+            )
+        ]
+
+    assert judge.is_promising(harsh, known(0.90))
+    assert not judge.is_promising(harsh, known(0.60))
+    recovered = Recipe("r", (*harsh.steps, step("recover")))
+    assert judge.is_promising(recovered, known(0.60))
 
 
 def test_a_technique_that_only_ever_failed_is_useless() -> None:

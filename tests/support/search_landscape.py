@@ -71,6 +71,7 @@ class Landscape:
         pace: seconds that pass for each second that a real candidate would take.
         breaks: a technique that raises, or none.
         calls: the names of what was evaluated, in order.
+        given_up: the names of what was begun and not finished.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -78,6 +79,7 @@ class Landscape:
     pace: float = 1.0
     breaks: str = ""
     calls: list[str] = field(default_factory=list)
+    given_up: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
 
     def evaluate(self, recipe: Recipe, deadline: float) -> Evaluation:
@@ -88,6 +90,7 @@ class Landscape:
         until = self.clock() + seconds
         while self.clock() < until:
             if self.cancelled.is_set() or self.clock() >= deadline:
+                self.given_up.append(recipe.name)
                 raise WorkerError("It was given up.")
             self.sleep(min(0.25 * self.pace, until - self.clock()))
         return measured(recipe, seconds)
