@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,9 @@ def test_the_three_ways_to_be_smaller_go_together(tmp_path: Path) -> None:
     assert (count_macs(student) or 0) < 0.3 * (count_macs(model) or 0)
     kinds = [node.op_type for node in student.graph.node]
     assert kinds.count("Add") < [node.op_type for node in model.graph.node].count("Add")
+    stored = constants(student)
+    layers = [stored[node.input[1]] for node in student.graph.node if node.op_type == "Conv"]
+    assert all(weight.shape[1] == 1 or weight.shape[2:] == (1, 1) for weight in layers[1:])
     assert run(student, feeds_of(model, 2)).shape == (2, 4)
 
 
@@ -116,6 +120,15 @@ def test_equal_seeds_make_equal_students(tmp_path: Path) -> None:
     given = context(tmp_path, model, samples(64, seed=1))
     one, other = (distilled(model, given, epochs=1, init="fresh") for _ in range(2))
     assert one.SerializeToString(deterministic=True) == other.SerializeToString(deterministic=True)
+
+
+def test_students_of_other_seeds_begin_elsewhere(tmp_path: Path) -> None:
+    model = teacher()
+    given = context(tmp_path, model, samples(64, seed=1))
+    quiet = {"epochs": 0.1, "rate": 1e-9, "init": "fresh", "batch_norm": False}
+    one, other = (distilled(model, replace(given, seed=seed), **quiet) for seed in (1, 2))
+    weights = [constants(made)["conv0.w"].ravel() for made in (one, other)]
+    assert abs(np.corrcoef(*weights)[0, 1]) < 0.5
 
 
 def test_a_student_as_large_as_its_teacher_is_refused() -> None:
