@@ -76,7 +76,8 @@ def explore(
         jobs=exploration.jobs,
         seed=exploration.seed,
     )
-    return search(request, space, WorkshopEvaluator(workshop), progress)
+    with workshop.inside(progress):
+        return search(request, space, WorkshopEvaluator(workshop), progress)
 
 
 def with_front(fixed: Sequence[Recipe], result: SearchResult) -> list[Recipe]:

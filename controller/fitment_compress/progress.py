@@ -11,7 +11,7 @@ class Progress(Protocol):
     """What a run reports while it works."""
 
     def stage(self, name: str, total: int) -> None:
-        """A stage of `total` steps begins."""
+        """A stage of `total` steps begins; 0 where nobody knows how many."""
 
     def step(self, what: str) -> None:
         """One step of the stage is done."""
@@ -39,6 +39,28 @@ class Silent:
         """Say nothing."""
 
 
+class Parts:
+    """Passes steps on as parts of a greater step, for who works inside it."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def stage(self, name: str, total: int) -> None:
+        """See `Progress.stage`; stages of the inner work are nobody's concern."""
+
+    def step(self, what: str) -> None:
+        """See `Progress.step`."""
+        self._progress.part(1.0, what)
+
+    def part(self, share: float, what: str) -> None:
+        """See `Progress.part`."""
+        self._progress.part(share, what)
+
+    def note(self, text: str) -> None:
+        """See `Progress.note`."""
+        self._progress.note(text)
+
+
 class Lines:
     """Progress as lines of text; on a terminal, each stage stays on one line.
 
@@ -62,12 +84,12 @@ class Lines:
     def step(self, what: str) -> None:
         """See `Progress.step`."""
         self._done += 1
-        self._show(f"{self._name} {self._done}/{self._total}  {what}{self._left()}")
+        self._show(f"{self._name} {self._count()}  {what}{self._left()}")
 
     def part(self, share: float, what: str) -> None:
         """See `Progress.part`; told to who watches, and kept out of files."""
         if self._overwrites:
-            self._show(f"{self._name} {self._done}/{self._total}  {what}{self._left(share)}")
+            self._show(f"{self._name} {self._count()}  {what}{self._left(share)}")
 
     def note(self, text: str) -> None:
         """See `Progress.note`."""
@@ -81,9 +103,12 @@ class Lines:
             self._stream.write("\n")
             self._stream.flush()
 
+    def _count(self) -> str:
+        return f"{self._done}/{self._total}" if self._total else str(self._done)
+
     def _left(self, share: float = 0.0) -> str:
         done = self._done + share
-        remaining = self._total - done
+        remaining = max(0.0, self._total - done)
         seconds = (self._clock() - self._begin) / done * remaining if done else 0.0
         return f"  (about {seconds:.0f} s left)" if remaining and seconds >= 1 else ""
 

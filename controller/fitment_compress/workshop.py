@@ -27,7 +27,7 @@ from fitment_compress.jobs import (
     Told,
 )
 from fitment_compress.lineage import stage_keys
-from fitment_compress.progress import Progress
+from fitment_compress.progress import Parts, Progress
 from fitment_compress.techniques import known_techniques
 from fitment_compress.workspace import StageFiles, Workspace
 from fitment_contract.benchmark import BenchmarkProtocol, Latency
@@ -148,6 +148,15 @@ class Workshop:
             order = _Order(key, stages[-1] if stages else None, step, keys[0], deadline)
             stages.append(self._once(order))
         return tuple(stages)
+
+    @contextmanager
+    def inside(self, progress: Progress) -> Iterator[None]:
+        """Stages are made for somebody who reports steps of their own."""
+        outer, self._progress = self._progress, Parts(progress)
+        try:
+            yield
+        finally:
+            self._progress = outer
 
     def cancel(self) -> None:
         """Give up what is being made, now: whoever asked for it gets a `WorkerError`."""
