@@ -222,9 +222,19 @@ def _numbers(one: Figures) -> list[str]:
 
 
 def against_peers(result: Result) -> list[Comparison]:
-    """Each peer's file and that of ours which stands best beside it."""
+    """Each peer's file and that of ours which stands best beside it.
+
+    Where that is of another format, a second comparison has ours of the same format alone: a
+    device may have the one runtime only.
+    """
     own = [*result.own, *result.found]
-    return [best_against(peer, own) for peer in result.others] if own else []
+    compared = []
+    for peer in result.others if own else ():
+        compared.append(best_against(peer, own))
+        alike = [one for one in own if one.format == peer.format]
+        if alike and compared[-1].own not in alike:
+            compared.append(best_against(peer, alike))
+    return compared
 
 
 def search_against_recipes(result: Result) -> list[Comparison]:
@@ -233,7 +243,7 @@ def search_against_recipes(result: Result) -> list[Comparison]:
 
 
 def _statements(comparisons: Sequence[Comparison]) -> list[str]:
-    return [f"{one.other.label}: {one.sentence()}" for one in comparisons]
+    return [f"{one.other.label}, {one.formats}: {one.sentence()}" for one in comparisons]
 
 
 def as_json(result: Result) -> dict[str, Any]:
@@ -280,6 +290,7 @@ def _json(one: Figures) -> dict[str, Any]:
 def _compared(one: Comparison) -> dict[str, Any]:
     return {
         "other": one.other.label,
+        "formats": one.formats,
         "verdict": one.verdict,
         "own": one.own.name,
         "behind": one.behind,

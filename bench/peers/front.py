@@ -122,6 +122,11 @@ class Comparison:
             return "behind"
         return "ahead" if self.ahead else "equal"
 
+    @property
+    def formats(self) -> str:
+        """Which formats were compared: `tflite against tflite`."""
+        return f"{self.own.format} against {self.other.format}"
+
     def sentence(self) -> str:
         """What the table says of it."""
         loss, error = self.loss
