@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 ALIKE_BYTES: Final = 0.01
 """Sizes closer than this share are called equal."""
 
+ALIKE_LATENCY: Final = 0.02
+"""Medians closer than this share are called equal, however narrow the quartiles."""
+
 SIGNIFICANT_ERRORS: Final = 2.0
 """Differences of accuracy below this many standard errors are called none."""
 
@@ -144,6 +147,7 @@ def compare(own: Subject, other: Subject) -> Comparison:
     loss, error = loss_points(own, other)
     ratio = own.packed_bytes / other.packed_bytes
     latency = latency_ratio(own, other)
+    overlap = latency.low <= 1 <= latency.high
     return Comparison(
         own=own,
         other=other,
@@ -153,7 +157,7 @@ def compare(own: Subject, other: Subject) -> Comparison:
         verdicts={
             "loss": _sign(loss, SIGNIFICANT_ERRORS * error),
             "bytes": _sign(ratio - 1, ALIKE_BYTES),
-            "latency": int(latency.high < 1) - int(latency.low > 1),
+            "latency": 0 if overlap else _sign(latency.median - 1, ALIKE_LATENCY),
         },
     )
 
