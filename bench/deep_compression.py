@@ -183,9 +183,11 @@ def main() -> None:
     asked = options.parse_args()
     torch.set_num_threads(1)
     steps = [
-        RecipeStep(technique="magnitude-prune", options={"sparsity": HALFWAY}),
+        RecipeStep(technique="magnitude-prune", options={"sparsity": HALFWAY, "refit": False}),
         recover(20.0),
-        RecipeStep(technique="magnitude-prune", options={"sparsity": asked.sparsity}),
+        RecipeStep(
+            technique="magnitude-prune", options={"sparsity": asked.sparsity, "refit": False}
+        ),
         recover(40.0),
         RecipeStep(technique="codebook", options={"bits_dense": asked.bits}),
         recover(20.0),

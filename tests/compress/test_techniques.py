@@ -183,3 +183,20 @@ def test_parameters_are_counted_in_any_precision(
     plain = count_parameters(load(model))
     counted = count_parameters(made(model, tmp_path, technique).model)
     assert plain <= counted <= plain * (1 + share)
+
+
+def test_fitting_what_stays_keeps_the_zeroes_and_gains_agreement(tmp_path: Path) -> None:
+    model, data = classifier(tmp_path)
+    plain = made(model, tmp_path, "magnitude-prune", sparsity=0.6, refit=False)
+    unfitted = distance(model, data, tmp_path)
+    fitted = made(model, tmp_path, "magnitude-prune", sparsity=0.6)
+    assert distance(model, data, tmp_path) < 0.9 * unfitted
+    before, after = (weight_initializers(one.model) for one in (plain, fitted))
+    for name, values in before.items():
+        assert not after[name][values == 0].any()
+
+
+def distance(model: Path, data: Path, folder: Path) -> float:
+    """The mean absolute difference of the outputs from the source's."""
+    ours, theirs = outputs_of(folder / "candidate.onnx", data)[0], outputs_of(model, data)[0]
+    return float(np.abs(ours - theirs).mean())

@@ -7,7 +7,7 @@ model's. No gradients, no labels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +20,8 @@ from fitment_compress.structure.probe import Feeds, look, spread
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto
+
+    from fitment_compress.techniques.base import Context
 
 SAMPLES: Final = 200
 """Calibration samples that a fit uses at most."""
@@ -119,6 +121,21 @@ def refit(
             tell(index / len(usable), f"fitting {target.layer.node.output[0]}")
         gained += _fit(model, target, wanted[index], feeds, seed + index)
     return gained
+
+
+def refit_sparse(
+    model: ModelProto, original: ModelProto, weights: Collection[str], context: Context
+) -> None:
+    """Fit layers whose weights were pruned, within the pattern of zeroes that is there now.
+
+    Args:
+        model: changed in place.
+        original: the model before pruning.
+        weights: the initializers that were pruned.
+        context: whose calibration samples are fitted to.
+    """
+    targets = [Target(layer, sparse=True) for layer in layers_of(model) if layer.weight in weights]
+    refit(model, original, targets, context.calibration, context.seed, context.tell)
 
 
 def layers_of(model: ModelProto) -> list[Layer]:

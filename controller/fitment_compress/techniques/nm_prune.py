@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
@@ -64,6 +63,7 @@ class NMPrune(Technique[NMPruneOptions]):
     def apply(self, model: ModelProto, options: NMPruneOptions, context: Context) -> ModelProto:
         """See `Technique.apply`."""
         from fitment_compress.structure.graphs import copy_of
+        from fitment_compress.structure.refit import refit_sparse
 
         stored = weight_initializers(model)
         original = copy_of(model)
@@ -85,7 +85,7 @@ class NMPrune(Technique[NMPruneOptions]):
             replace_initializer(model, name, values * kept)
         context.findings.notes.append(f"{len(pruned)} of {len(axes)} weights have the pattern.")
         if options.refit:
-            _refit(model, original, pruned, context)
+            refit_sparse(model, original, pruned, context)
         return model
 
 
@@ -110,15 +110,6 @@ def pattern(weight: NDArray[Any], axis: int, n: int, m: int) -> NDArray[Any]:
     np.put_along_axis(kept, order[:, :n], True, axis=1)
     back: NDArray[Any] = np.moveaxis(kept.reshape(last.shape), -1, axis)
     return back
-
-
-def _refit(
-    model: ModelProto, original: ModelProto, pruned: Collection[str], context: Context
-) -> None:
-    from fitment_compress.structure.refit import Target, layers_of, refit
-
-    targets = [Target(layer, sparse=True) for layer in layers_of(model) if layer.weight in pruned]
-    refit(model, original, targets, context.calibration, context.seed, context.tell)
 
 
 def _input_axis(node: NodeProto) -> int:
