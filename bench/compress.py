@@ -261,8 +261,7 @@ def time_in_blocks(
 def header(loads: Sequence[float]) -> dict[str, str]:
     """Where, when and with what."""
     return {
-        "machine": f"{describe_host(host_facts())}, {os.cpu_count()} cores, "
-        f"ISA {', '.join(host_facts().hardware.isa) or 'unknown'}",
+        "machine": describe_host(host_facts()),
         "system": f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         "versions": ", ".join(f"{name} {installed(name)}" for name in PACKAGES),
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),

@@ -25,11 +25,14 @@ def host_facts() -> DeviceFacts:
 
 
 def describe_host(facts: DeviceFacts) -> str:
-    """One line for the reader of a portfolio."""
-    runtime = facts.runtime("onnxruntime")
-    processor = facts.hardware.soc or "unknown processor"
-    version = runtime.version if runtime else "not installed"
-    return f"{processor} ({facts.hardware.architecture}), onnxruntime {version}"
+    """One line for the reader of a portfolio: what decided the kernels, and so the latencies."""
+    hardware = facts.hardware
+    runtimes = ", ".join(f"{runtime.name} {runtime.version}" for runtime in facts.runtimes)
+    return (
+        f"{hardware.soc or 'unknown processor'} ({hardware.architecture}, {hardware.cores} cores; "
+        f"{' '.join(hardware.isa) or 'no known instruction-set features'}), "
+        f"{runtimes or 'no runtime'}"
+    )
 
 
 def _processor() -> str | None:

@@ -187,3 +187,9 @@ def test_a_search_finds_more_than_it_was_given_and_keeps_its_budget(tmp_path: Pa
 def test_a_search_without_a_budget_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="know when to end"):
         compress(request(tmp_path, recipes(tmp_path, "name: h, steps: [fp16]"), search=True))
+
+
+def test_a_portfolio_says_what_decided_its_latencies(tmp_path: Path) -> None:
+    made = compress(request(tmp_path, recipes(tmp_path, "name: h, steps: [fp16]")))
+    assert "onnxruntime" in made.build_host
+    assert " cores; " in made.build_host
