@@ -92,7 +92,7 @@ class Landscape:
             if self.cancelled.is_set() or self.clock() >= deadline:
                 self.given_up.append(recipe.name)
                 raise WorkerError("It was given up.")
-            self.sleep(min(0.25 * self.pace, until - self.clock()))
+            self.sleep(max(0.0, min(0.25 * self.pace, until - self.clock())))
         return measured(recipe, seconds)
 
     def cancel(self) -> None:
