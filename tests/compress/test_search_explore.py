@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from _thread import interrupt_main
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -131,6 +133,15 @@ def test_a_fault_of_the_evaluator_is_not_hidden(tmp_path: Path) -> None:
         search(request(tmp_path, 10.0), SPACE, Faulty(pace=0.001), Told())
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Ctrl-C works, also where whoever started the tests in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_ends_with_what_there_is_and_can_be_continued(tmp_path: Path) -> None:
     class Interrupted(Landscape):
         """Somebody presses Ctrl-C while the third candidate is evaluated."""

@@ -67,7 +67,8 @@ def quantise(
     """
     import numpy as np
     from onnx import ModelProto
-    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType, TensorsData
+    from onnxruntime.quantization import CalibrationMethod, QDQQuantizer, QuantType
+    from onnxruntime.quantization.calibrate import TensorsData
 
     chosen = integer_nodes(model, layers)
     types = {node.op_type for node in model.graph.node if node.name in chosen}
