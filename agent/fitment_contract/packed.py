@@ -32,6 +32,7 @@ the masked element is. Places of kind 0 are all 0.
 from __future__ import annotations
 
 import lzma
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterator
 from functools import cache
@@ -118,11 +119,12 @@ def decode(file: BinaryIO, size_bytes: int) -> Iterator[bytes]:
             yield from region.pieces()
 
 
-class _Reader:
+class _Reader(ABC):
     """Bytes in order, an exact number at a time."""
 
+    @abstractmethod
     def read(self, size: int) -> bytes:
-        raise NotImplementedError
+        """The next `size` bytes."""
 
     def byte(self) -> int:
         return self.read(1)[0]

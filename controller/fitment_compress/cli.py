@@ -7,12 +7,16 @@ import re
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fitment_compress.errors import CompressError
 from fitment_contract.benchmark import MetricSpec
+
+if TYPE_CHECKING:
+    from fitment_compress.compress import CompressRequest
+    from fitment_contract.portfolio import Portfolio
 
 
 class OutputFormat(str, Enum):
@@ -27,101 +31,123 @@ def register(app: typer.Typer) -> None:
     app.command("compress")(compress_command)
 
 
+Model = Annotated[Path, typer.Argument(help="The source model, an ONNX file.")]
+Data = Annotated[
+    Path, typer.Option(help="An npz: one array per model input, optionally `label` and `slice`.")
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        help="Calibration samples. [default: some of --train; without it, --data is divided]"
+    ),
+]
+Train = Annotated[
+    Path | None,
+    typer.Option(help="Samples to learn from, labelled or not; adds recipes that train."),
+]
+Out = Annotated[Path | None, typer.Option(help="The portfolio folder. [default: NAME.portfolio]")]
+Name = Annotated[
+    str | None, typer.Option(help="What applications ask for. [default: from the file's name]")
+]
+ModelVersion = Annotated[int, typer.Option(min=1, help="The version of the model.")]
+Recipes = Annotated[Path | None, typer.Option(help="A YAML file in place of the default recipes.")]
+Only = Annotated[
+    list[str] | None, typer.Option(help="Make this recipe and the baseline; may be repeated.")
+]
+Metric = Annotated[
+    str | None, typer.Option(help="NAME or NAME:option=value, for example topk:k=3.")
+]
+Jobs = Annotated[
+    int, typer.Option(min=1, help="Candidates made at a time; timing is never parallel.")
+]
+Search = Annotated[
+    bool, typer.Option("--search", help="Explore techniques, orders and strengths until --budget.")
+]
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="A database URL that searches on several machines share. [default: a file in the "
+        "work folder]"
+    ),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(help="What the run may take, for example 20m; recipes beyond it are left out."),
+]
+Work = Annotated[
+    Path | None,
+    typer.Option(
+        help="Keep intermediate files here, for this run to go on when it was interrupted and "
+        "for later ones. [default: beside --out, until the run is complete]"
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Of every random choice.")]
+Quick = Annotated[bool, typer.Option("--quick", help="Measure latency more briefly.")]
+Output = Annotated[
+    OutputFormat, typer.Option("--output", "-o", help="Print a table or portfolio.json.")
+]
+
+
 def compress_command(
-    model: Annotated[Path, typer.Argument(help="The source model, an ONNX file.")],
-    data: Annotated[
-        Path,
-        typer.Option(help="An npz: one array per model input, optionally `label` and `slice`."),
-    ],
-    calibration: Annotated[
-        Path | None,
-        typer.Option(help="Calibration samples; without them --data is divided."),
-    ] = None,
-    train: Annotated[
-        Path | None,
-        typer.Option(help="Samples to learn from, labelled or not; adds recipes that train."),
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="The portfolio folder. [default: NAME.portfolio]")
-    ] = None,
-    name: Annotated[
-        str | None,
-        typer.Option(help="What applications ask for. [default: from the file's name]"),
-    ] = None,
-    model_version: Annotated[int, typer.Option(min=1, help="The version of the model.")] = 1,
-    recipes: Annotated[
-        Path | None, typer.Option(help="A YAML file in place of the default recipes.")
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(help="Make this recipe and the baseline; may be repeated."),
-    ] = None,
-    metric: Annotated[
-        str | None,
-        typer.Option(help="NAME or NAME:option=value, for example topk:k=3."),
-    ] = None,
-    jobs: Annotated[
-        int, typer.Option(min=1, help="Candidates made at a time; timing is never parallel.")
-    ] = 1,
-    search: Annotated[
-        bool,
-        typer.Option("--search", help="Explore techniques, orders and strengths until --budget."),
-    ] = False,
-    storage: Annotated[
-        str | None,
-        typer.Option(
-            help="A database URL that searches on several machines share. [default: a file in the "
-            "work folder]"
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="What the run may take, for example 20m; recipes beyond it are left out."
-        ),
-    ] = None,
-    work: Annotated[
-        Path | None,
-        typer.Option(
-            help="Keep intermediate files here, for this run to go on when it was interrupted and "
-            "for later ones. [default: beside --out, until the run is complete]"
-        ),
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of every random choice.")] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="Measure latency more briefly.")] = False,
-    output: Annotated[
-        OutputFormat, typer.Option("--output", "-o", help="Print a table or portfolio.json.")
-    ] = OutputFormat.TABLE,
+    model: Model,
+    data: Data,
+    calibration: Calibration = None,
+    train: Train = None,
+    out: Out = None,
+    name: Name = None,
+    model_version: ModelVersion = 1,
+    recipes: Recipes = None,
+    only: Only = None,
+    metric: Metric = None,
+    jobs: Jobs = 1,
+    search: Search = False,
+    storage: Storage = None,
+    budget: Budget = None,
+    work: Work = None,
+    seed: Seed = 0,
+    quick: Quick = False,
+    output: Output = OutputFormat.TABLE,
 ) -> None:
     """Build compressed variants of a model, measure each, and write them as a portfolio."""
-    from fitment_compress.compress import FULL, QUICK, CompressRequest, compress
-    from fitment_compress.progress import Lines
+    from fitment_compress.compress import FULL, QUICK, CompressRequest
 
     chosen = name or default_name(model)
+    request = CompressRequest(
+        model=model,
+        data=data,
+        output=out or Path(f"{chosen}.portfolio"),
+        name=chosen,
+        model_version=model_version,
+        calibration=calibration,
+        training=train,
+        recipes=recipes,
+        only=tuple(only or ()),
+        metric=None if metric is None else parse_metric(metric),
+        jobs=jobs,
+        effort=QUICK if quick else FULL,
+        seed=seed,
+        budget_seconds=None if budget is None else parse_duration(budget),
+        search=search,
+        storage=storage,
+        work=work,
+    )
+    portfolio = _compressed(request)
+    if output is OutputFormat.JSON:
+        typer.echo(portfolio.model_dump_json(indent=2))
+        return
+    from fitment_compress.report import print_portfolio
+
+    print_portfolio(portfolio, sys.stdout)
+
+
+def _compressed(request: CompressRequest) -> Portfolio:
+    """The portfolio, with progress and failures told on stderr."""
+    from fitment_compress.compress import compress
+    from fitment_compress.progress import Lines
+
     progress = Lines(sys.stderr)
     try:
-        portfolio = compress(
-            CompressRequest(
-                model=model,
-                data=data,
-                output=out or Path(f"{chosen}.portfolio"),
-                name=chosen,
-                model_version=model_version,
-                calibration=calibration,
-                training=train,
-                recipes=recipes,
-                only=tuple(only or ()),
-                metric=None if metric is None else parse_metric(metric),
-                jobs=jobs,
-                effort=QUICK if quick else FULL,
-                seed=seed,
-                budget_seconds=None if budget is None else parse_duration(budget),
-                search=search,
-                storage=storage,
-                work=work,
-            ),
-            progress,
-        )
+        portfolio = compress(request, progress)
     except CompressError as error:
         progress.end()
         typer.echo(f"error: {error}", err=True)
@@ -131,12 +157,7 @@ def compress_command(
         typer.echo("interrupted: the same command goes on where this one stopped", err=True)
         raise typer.Exit(130) from None
     progress.end()
-    if output is OutputFormat.JSON:
-        typer.echo(portfolio.model_dump_json(indent=2))
-        return
-    from fitment_compress.report import print_portfolio
-
-    print_portfolio(portfolio, sys.stdout)
+    return portfolio
 
 
 def parse_duration(text: str) -> float:

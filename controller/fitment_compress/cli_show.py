@@ -9,13 +9,11 @@ from typing import Annotated
 
 import typer
 
-from fitment_compress.cli import OutputFormat
+from fitment_compress.cli import Output, OutputFormat
 from fitment_compress.errors import CompressError
 
 _techniques = typer.Typer(help="Compression techniques.", no_args_is_help=True)
 _portfolios = typer.Typer(help="Portfolios that were made.", no_args_is_help=True)
-
-Output = Annotated[OutputFormat, typer.Option("--output", "-o", help="Print a table or JSON.")]
 
 
 def register(app: typer.Typer) -> None:

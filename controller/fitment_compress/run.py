@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fitment_compress.child import Child
-from fitment_compress.errors import CandidateError, CompressError, TechniqueError
+from fitment_compress.errors import CandidateError, CompressError, WorkerError
 from fitment_compress.exploration import (
     Exploration,
     described,
@@ -36,6 +36,12 @@ if TYPE_CHECKING:
 
 TIMING_SHARE: Final = 0.1
 """Of a budget, what is kept for timing all candidates in turns."""
+
+
+OUT_OF_TIME: Final = (
+    "The budget was spent before this recipe was made. Give a longer --budget; with --work, what "
+    "is made already is not made again."
+)
 
 
 class Run:
@@ -142,20 +148,27 @@ class Run:
         try:
             made = pool.map(lambda recipe: self._outcome(recipe, workshop), others)
             return [first, *made]
+        except BaseException:
+            workshop.cancel()  # an interrupt does not wait for a training that goes on for minutes
+            raise
         finally:
-            pool.shutdown(cancel_futures=True)  # an interrupt does not wait for what is queued
+            pool.shutdown(cancel_futures=True)
 
     def _outcome(self, recipe: Recipe, workshop: Workshop) -> Outcome:
         try:
             self._require_time(recipe, workshop)
             return Outcome(recipe, workshop.stages(recipe.steps, self._deadline))
+        except WorkerError as error:
+            return Outcome(recipe, failure=OUT_OF_TIME if self._is_over() else str(error))
         except CompressError as error:
             return Outcome(recipe, failure=str(error))
 
     def _require_time(self, recipe: Recipe, workshop: Workshop) -> None:
-        over = self._deadline is not None and self._clock() >= self._deadline
-        if over and not workshop.is_made(recipe.steps):
-            raise TechniqueError("The budget was spent before this recipe's turn came.")
+        if self._is_over() and not workshop.is_made(recipe.steps):
+            raise WorkerError(OUT_OF_TIME)
+
+    def _is_over(self) -> bool:
+        return self._deadline is not None and self._clock() >= self._deadline
 
     def _timed(self, outcomes: Sequence[Outcome], workshop: Workshop) -> list[Outcome]:
         """Latencies from interleaved rounds in place of those measured alone."""
@@ -203,18 +216,8 @@ class Run:
     def _blobs(
         self, outcomes: Sequence[Outcome], portfolio: Portfolio, workshop: Workshop
     ) -> list[tuple[str, Path]]:
-        blobs = []
-        for outcome in outcomes:
-            if not outcome.stages:
-                continue
-            stage = outcome.stages[-1]
-            files = workshop.files(stage)
-            assert stage.variant.golden is not None
-            blobs.append((stage.variant.artifact.digest, files.model(stage.file.format)))
-            blobs += [
-                (encoding.digest, files.packed) for encoding in stage.variant.artifact.encodings
-            ]
-            blobs.append((stage.variant.golden.artifact.digest, files.golden))
+        made = [outcome.stages[-1] for outcome in outcomes if outcome.stages]
+        blobs = [blob for stage in made for blob in workshop.blobs(stage.file.key, stage.built)]
         if portfolio.evaluation is not None:
             blobs.append((portfolio.evaluation.digest, self._workspace.evaluation))
         return blobs

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import Empty, LifoQueue
 from types import TracebackType
 from typing import Final
@@ -29,7 +30,8 @@ from fitment_compress.jobs import (
 from fitment_compress.lineage import stage_keys
 from fitment_compress.progress import Parts, Progress
 from fitment_compress.techniques import known_techniques
-from fitment_compress.workspace import StageFiles, Workspace
+from fitment_compress.workspace import Workspace
+from fitment_contract.base import sha256_hex
 from fitment_contract.benchmark import BenchmarkProtocol, Latency
 from fitment_contract.variant import Needs, RecipeStep, Variant
 
@@ -190,9 +192,14 @@ class Workshop:
         with Child(self._limits) as child:
             return child.ask(job).latencies
 
-    def files(self, stage: Stage) -> StageFiles:
-        """Where the files of a stage lie."""
-        return self._workspace.stage(stage.file.key)
+    def blobs(self, key: str, built: Built) -> list[tuple[str, Path]]:
+        """Digest and file of everything that a stage is rolled out with."""
+        files = self._workspace.stage(key)
+        return [
+            (built.artifact.digest, files.model(built.format)),
+            (built.golden.artifact.digest, files.golden),
+            *((encoding.digest, files.packed) for encoding in built.artifact.encodings),
+        ]
 
     def _once(self, order: _Order) -> Stage:
         with self._guard:
@@ -245,8 +252,16 @@ class Workshop:
         with self._borrowed() as child:
             return self._ask(
                 *(child, job, self._allowed(order)),
-                lambda told: self._progress.part(told.share, told.what),
+                told=lambda told: self._progress.part(told.share, told.what),
+                intact=lambda built: self._is_intact(order.key, built),
             )
+
+    def _is_intact(self, key: str, built: Built) -> bool:
+        """Whether the files that an earlier run left are still what it says."""
+        return all(
+            path.is_file() and sha256_hex(path.read_bytes()) == digest
+            for digest, path in self.blobs(key, built)
+        )
 
     def _allowed(self, order: _Order) -> float:
         """The seconds that a step may take."""
@@ -273,14 +288,15 @@ class Workshop:
         child: Child,
         job: Job[AnswerT],
         wall_seconds: float,
+        *,
         told: Callable[[Told], None] = lambda _: None,
+        intact: Callable[[AnswerT], bool] = lambda _: True,
     ) -> AnswerT:
-        """The answer to a job, from an earlier run if it was given there."""
+        """The answer to a job, from an earlier run if it was given there and still holds."""
         question = f"{type(job).__name__} {job.model_dump_json(exclude={'workspace'})}"
-        kept = self._workspace.remembered(question)
-        if kept is not None:
-            answer: AnswerT = type(job).answer.model_validate_json(kept)  # type: ignore[assignment]  # `answer` is AnswerT's own class
-            return answer
+        kept = _parsed(job, self._workspace.remembered(question))
+        if kept is not None and intact(kept):
+            return kept
         if self._cancelled:
             raise WorkerError("The run was stopped before this was made.")
         answer = child.ask(job, wall_seconds=wall_seconds, told=told)
@@ -322,6 +338,17 @@ class Workshop:
             golden=built.golden,
             needs=Needs(runtime=RUNTIMES[built.format], opset=built.opset),
         )
+
+
+def _parsed(job: Job[AnswerT], kept: str | None) -> AnswerT | None:
+    """A kept answer; None where there is none, or it is damaged."""
+    if kept is None:
+        return None
+    try:
+        answer: AnswerT = type(job).answer.model_validate_json(kept)  # type: ignore[assignment]  # `answer` is AnswerT's own class
+    except ValueError:
+        return None
+    return answer
 
 
 def with_latency(stage: Stage, latency: Latency) -> Stage:

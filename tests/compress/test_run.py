@@ -193,3 +193,32 @@ def test_a_portfolio_says_what_decided_its_latencies(tmp_path: Path) -> None:
     made = compress(request(tmp_path, recipes(tmp_path, "name: h, steps: [fp16]")))
     assert "onnxruntime" in made.build_host
     assert " cores; " in made.build_host
+
+
+@pytest.mark.parametrize("damage", [b"", b"something else", None])
+def test_what_was_damaged_since_is_made_again(
+    tmp_path: Path, traces: Path, damage: bytes | None
+) -> None:
+    path = recipes(tmp_path, f"name: one, steps: [{step('a')}]")
+    compress(request(tmp_path, path, work=tmp_path / "work"))
+    for kept in (*tmp_path.glob("work/*/stages/*/model.onnx"), *tmp_path.glob("work/*/answers/*")):
+        kept.unlink() if damage is None else kept.write_bytes(damage)
+    made = compress(request(tmp_path, path, work=tmp_path / "work"))
+    assert [entry.failure for entry in made.entries] == [None, None]
+    assert traces.read_text() == "aa"
+
+
+def test_an_interrupt_does_not_wait_for_what_is_being_made(tmp_path: Path, traces: Path) -> None:
+    recipes(tmp_path, f"name: slow, steps: [{step('c', 600)}]")
+    script = f"import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n{SCRIPT}"
+    tests = Path(__file__).parents[1]
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path), str(tests)], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while not list(tmp_path.glob(".out.work/*/answers/*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert "KeyboardInterrupt" in told
+    assert traces.read_text() == ""
