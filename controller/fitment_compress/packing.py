@@ -273,7 +273,8 @@ def _gaps(mask: NDArray[Any]) -> bytes:
     long = gaps // 255
     out = np.full(len(gaps) + int(long.sum()), 255, np.uint8)
     out[np.cumsum(long + 1) - 1] = gaps % 255
-    return out.tobytes()
+    # A last byte without zeros would be no cell of the mask, and decoders refuse what is left over.
+    return (out if out[-1] else out[:-1]).tobytes()
 
 
 def _entropy_bytes(values: NDArray[Any], bits: int = 8) -> float:

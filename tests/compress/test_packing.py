@@ -105,6 +105,19 @@ def test_pruned_numbers_that_are_not_shared_are_masked() -> None:
     assert len(lzma.compress(model_of(values))) > 1.1 * bound
 
 
+@pytest.mark.parametrize("zeros_behind", [0, 255])
+def test_masks_end_wherever_the_decoder_reads_a_block(zeros_behind: int) -> None:
+    """A decoder reads gaps 1024 at a time, so a last one that holds no cell was left over."""
+    generator = np.random.default_rng(9)
+    for count in range(1021, 1027):
+        values = np.zeros(20_000 + zeros_behind, np.float32)
+        chosen = generator.choice(19_999, count - 1, replace=False)
+        values[chosen] = generator.standard_normal(count - 1)
+        values[19_999] = 1.0
+        content = model_of(values)
+        assert decoded(encode(content), len(content)) == content
+
+
 def test_exponents_are_told_apart_from_digits() -> None:
     content = model_of(random(5, 300, 300))
     assert len(encode(content)) < 0.87 * len(content)
