@@ -30,7 +30,7 @@ Measured = Annotated[float, Field(ge=0.0, le=86_400.0)]
 Magnitude = Annotated[float, Field(ge=-1e12, le=1e12)]
 """A metric's value: bounded, so that no report can push a mean out of the numbers there are."""
 
-BENCHMARK_PROTOCOL: Final = "fitment-bench/1"
+BENCHMARK_PROTOCOL: Final = "fitment-bench/2"
 """Reports of different protocols are never compared."""
 
 
@@ -80,6 +80,9 @@ class Latency(Record):
     """Single-stream latency: the next inference starts when the last has ended.
 
     Attributes:
+        p50_interval_seconds, p95_interval_seconds: 95 % confidence intervals, from the spread of
+            consecutive batches: inferences one after the other are not independent of each other.
+            None when there were too few inferences for ten batches.
         count: timed inferences, warm-up excluded.
         threads: intra-op threads of the session.
     """
@@ -91,10 +94,50 @@ class Latency(Record):
     mean_seconds: Measured
     count: Count
     threads: Count
+    p50_interval_seconds: tuple[Measured, Measured] | None = None
+    p95_interval_seconds: tuple[Measured, Measured] | None = None
+
+
+class Sustained(Record):
+    """What the device keeps up with over a minute and more.
+
+    Attributes:
+        throughput_per_second: inferences per second over the whole time, back to back.
+        retention: throughput of the last 30 seconds over that of the first 30: below 1 the device
+            slows down with heat.
+    """
+
+    throughput_per_second: Annotated[float, Field(gt=0)]
+    retention: Annotated[float, Field(ge=0)]
+    seconds: Measured
+
+
+class EnergyUse(Record):
+    """Energy per inference, from a real meter; never guessed from a chip's rating.
+
+    Attributes:
+        joules_per_inference: (busy - idle power) times the time of one inference.
+        idle_watts, busy_watts: mean power just before, and while, inferences ran back to back.
+        meter: what measured: `ina3221`, `pmic`, `rapl`, `battery`.
+        channel: which rail or domain of the meter, for example `VDD_IN`.
+        samples: readings of the meter while inferences ran.
+    """
+
+    joules_per_inference: Annotated[float, Field(ge=0)]
+    idle_watts: Annotated[float, Field(ge=0)]
+    busy_watts: Annotated[float, Field(ge=0)]
+    meter: Name
+    channel: str
+    seconds: Measured
+    count: Count
+    samples: Count
 
 
 class BenchmarkMode(str, Enum):
-    """How long a benchmark takes: `quick` inside rollouts, `full` on demand."""
+    """How much a benchmark measures: `quick` inside rollouts, `full` on demand.
+
+    A full one also measures what the device sustains, and energy where there is a meter.
+    """
 
     QUICK = "quick"
     FULL = "full"
@@ -111,26 +154,47 @@ class BenchmarkProtocol(Record):
         wall_limit_seconds: the trial process is killed after this.
         memory_limit_bytes: the trial process is killed above this.
         threads: intra-op threads; 1 makes devices comparable.
+        attempts: how often timing is begun at most, while the conditions change under it.
     """
 
     version: str = BENCHMARK_PROTOCOL
     mode: BenchmarkMode = BenchmarkMode.QUICK
     warmup: Count = 10
-    min_seconds: Seconds = 3.0
+    min_seconds: Seconds = 10.0
     min_count: Annotated[int, Field(ge=1)] = 200
     max_seconds: Annotated[float, Field(gt=0)] = 30.0
-    wall_limit_seconds: Annotated[float, Field(gt=0)] = 120.0
+    wall_limit_seconds: Annotated[float, Field(gt=0)] = 180.0
     memory_limit_bytes: Bytes = 512 * 1024 * 1024
     threads: Annotated[int, Field(ge=1)] = 1
+    attempts: Annotated[int, Field(ge=1, le=10)] = 3
+
+
+QUICK: Final = BenchmarkProtocol()
+"""The terms inside rollouts: at least 10 seconds of inferences."""
+
+FULL: Final = BenchmarkProtocol(
+    mode=BenchmarkMode.FULL, min_seconds=60.0, max_seconds=120.0, wall_limit_seconds=600.0
+)
+"""The terms on demand: at least 60 seconds, so that heat has its say."""
 
 
 class Conditions(Record):
-    """The state of the machine while it measured."""
+    """The state of the machine while it measured.
+
+    Attributes:
+        isa: features that decide which kernels a runtime picks.
+        governor: the kernel's policy for clocks, of the core that measured.
+        affinity: the cores that inferences were allowed to run on.
+        cpu_share: processor time that the measuring thread got over wall time; below 1 somebody
+            else had the core, or a quota held it back.
+    """
 
     architecture: str | None = None
     isa: tuple[str, ...] = ()
     governor: str | None = None
     threads: Count | None = None
+    affinity: tuple[Count, ...] = ()
+    cpu_share: Annotated[float, Field(ge=0)] | None = None
     temperature_start_celsius: float | None = None
     temperature_end_celsius: float | None = None
     throttled: bool | None = None
@@ -167,7 +231,10 @@ class BenchmarkReport(Record):
         first_inference_seconds: apart, because it includes lazy initialisation.
         peak_memory_bytes: peak resident size of the trial process minus its size before loading.
         scores: accuracy on each data set there was.
-        valid, invalid_reason: conditions changed under the run, so that it proves nothing.
+        sustained: only of a full benchmark.
+        energy: only of a full benchmark, where there is a meter.
+        attempts: how often timing was begun, because conditions changed under it.
+        valid, invalid_reason: conditions changed under the last attempt too: it proves nothing.
     """
 
     id: str
@@ -188,12 +255,40 @@ class BenchmarkReport(Record):
     scores: tuple[Score, ...] = ()
     kernels: KernelCounts = KernelCounts()
     conditions: Conditions = Conditions()
+    sustained: Sustained | None = None
+    energy: EnergyUse | None = None
+    attempts: Annotated[int, Field(ge=1)] = 1
     valid: bool = True
     invalid_reason: Detail | None = None
 
     def score(self, dataset: str = "shipped") -> Score | None:
         """The score on `dataset`, if it was measured."""
         return next((score for score in self.scores if score.dataset == dataset), None)
+
+
+class SessionTuning(Record):
+    """The session options with which a variant ran fastest on one fingerprint.
+
+    Attributes:
+        digest, fingerprint: what was tuned, and where.
+        affinity: cores to stay on; empty for all.
+        providers: execution providers or delegates in order of preference; empty for the CPU.
+        arena: whether the runtime keeps freed memory for the next inference.
+        p50_seconds: with these options; `reference_p50_seconds` with one thread and no options,
+            measured in turns with them.
+        candidates: how many combinations were measured.
+    """
+
+    digest: Digest
+    fingerprint: Fingerprint
+    threads: Annotated[int, Field(ge=1)]
+    affinity: tuple[Count, ...] = ()
+    providers: tuple[str, ...] = ()
+    arena: bool = True
+    p50_seconds: Measured
+    reference_p50_seconds: Measured
+    candidates: Count
+    measured_at: Timestamp
 
 
 class Agreement(Record):

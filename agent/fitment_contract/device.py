@@ -44,6 +44,20 @@ class LinkKind(str, Enum):
     UNKNOWN = "unknown"
 
 
+class CoreCluster(Record):
+    """Cores of one kind; chips that mix fast and slow ones have several clusters.
+
+    Attributes:
+        cores: their numbers, as the kernel counts them.
+        capacity: computing power per core as the kernel rates it, 1024 for the fastest.
+        max_frequency_hertz: the highest clock.
+    """
+
+    cores: tuple[Count, ...]
+    capacity: Count | None = None
+    max_frequency_hertz: Count | None = None
+
+
 class Hardware(Record):
     """The parts that do not change while the device runs.
 
@@ -54,8 +68,10 @@ class Hardware(Record):
         isa: instruction-set features that decide which kernels a runtime picks, sorted, in the
             kernel's spelling (`asimddp`, `i8mm`, `avx2`, `avx512_vnni`).
         cores: cores that this process may use.
+        clusters: those cores by kind, the fastest first; empty where the kernel does not tell.
         memory_bytes: physical memory.
-        accelerators: what could run models besides the CPU (`cuda`, `tensorrt`, `edgetpu`).
+        accelerators: what could run models besides the CPU (`cuda`, `tensorrt`, `edgetpu`,
+            `hailo`).
     """
 
     board: str | None = None
@@ -63,6 +79,7 @@ class Hardware(Record):
     architecture: str | None = None
     isa: tuple[str, ...] = ()
     cores: Count | None = None
+    clusters: tuple[CoreCluster, ...] = ()
     memory_bytes: Bytes | None = None
     accelerators: tuple[Name, ...] = ()
 
@@ -102,31 +119,65 @@ class Storage(Record):
 
 
 class Power(Record):
-    """Where the energy comes from; `charge_ratio` is None without a battery."""
+    """Where the energy comes from.
+
+    Attributes:
+        charge_ratio, charging: of the battery; None without one.
+        mode: a profile that caps clocks and cores, by its name (`MAXN`, `15W` on a Jetson).
+        energy_meter: what can measure energy here: `ina3221`, `pmic`, `rapl` or `battery`.
+    """
 
     source: PowerSource = PowerSource.UNKNOWN
     charge_ratio: Ratio | None = None
     charging: bool | None = None
+    mode: str | None = None
+    energy_meter: Name | None = None
 
 
 class Link(Record):
     """How bytes reach the device.
 
     Attributes:
+        interface: its name on the device, for example `wlan0`.
         metered: whether somebody pays by the byte; None when that cannot be known.
-        downlink_bytes_per_second: measured on the agent's own transfers (or declared).
+        downlink_bytes_per_second: the median over the agent's own latest transfers (or declared).
+        downlink_samples, downlink_sample_bytes: how many transfers that median is over, and how
+            many bytes they moved; None when the rate was declared.
     """
 
     kind: LinkKind = LinkKind.UNKNOWN
+    interface: str | None = None
     metered: bool | None = None
     downlink_bytes_per_second: Annotated[float, Field(gt=0)] | None = None
+    downlink_samples: Count | None = None
+    downlink_sample_bytes: Bytes | None = None
+
+
+class ThrottleReason(str, Enum):
+    """Why a device slows itself down."""
+
+    UNDER_VOLTAGE = "under_voltage"
+    FREQUENCY_CAPPED = "frequency_capped"
+    THROTTLED = "throttled"
+    SOFT_TEMPERATURE_LIMIT = "soft_temperature_limit"
 
 
 class Thermal(Record):
-    """Heat, and whether the device slows itself down because of it."""
+    """Heat, and whether the device slows itself down.
+
+    Attributes:
+        temperature_celsius: of the hottest zone.
+        zones: every zone by the name that the kernel gives it, in degrees Celsius.
+        throttled: it slows itself down now.
+        throttle_reasons: why it does now.
+        throttled_since_boot: why it ever did since it was started; None where nothing counts it.
+    """
 
     temperature_celsius: float | None = None
+    zones: dict[str, float] = Field(default_factory=dict)
     throttled: bool | None = None
+    throttle_reasons: tuple[ThrottleReason, ...] = ()
+    throttled_since_boot: tuple[ThrottleReason, ...] | None = None
 
 
 class DeviceFacts(Record):
@@ -164,7 +215,7 @@ class DeviceFacts(Record):
         A simulated device never shares a fingerprint with a real one: declared hardware says
         nothing about what the machine underneath would measure.
         """
-        deciding = {
+        deciding: dict[str, object] = {
             "simulated": self.simulated,
             "soc": self.hardware.soc,
             "architecture": self.hardware.architecture,
@@ -176,4 +227,6 @@ class DeviceFacts(Record):
                 for runtime in self.runtimes
             ),
         }
+        if self.power.mode is not None:  # most devices have none, and are not told apart by that
+            deciding["power_mode"] = self.power.mode
         return sha256_hex(canonical_json(deciding))[:16]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import (
@@ -28,7 +28,13 @@ from fitment_contract.base import (
     canonical_json,
     sha256_hex,
 )
-from fitment_contract.benchmark import BenchmarkProtocol, BenchmarkReport, MetricSpec
+from fitment_contract.benchmark import (
+    BenchmarkMode,
+    BenchmarkProtocol,
+    BenchmarkReport,
+    MetricSpec,
+    SessionTuning,
+)
 from fitment_contract.device import DeviceFacts
 from fitment_contract.phase import FailureReason, Phase
 from fitment_contract.variant import Variant
@@ -45,8 +51,38 @@ class WaitReason(str, Enum):
     THERMAL = "thermal"
     BYTE_BUDGET = "byte_budget"
     WINDOW = "window"
+    FOREGROUND = "foreground"
     RETRY = "retry"
     """A transfer failed in a way that may pass; tried again later."""
+
+
+class Weekday(str, Enum):
+    """A day of the week, as calendars and cron write it."""
+
+    MONDAY = "mon"
+    TUESDAY = "tue"
+    WEDNESDAY = "wed"
+    THURSDAY = "thu"
+    FRIDAY = "fri"
+    SATURDAY = "sat"
+    SUNDAY = "sun"
+
+
+ClockTime = Annotated[str, StringConstraints(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")]
+"""A time of day, `HH:MM`."""
+
+
+class Window(Record):
+    """Hours in which a device may be worked on, in its own local time.
+
+    Attributes:
+        start, end: from `start` until `end`, past midnight when `end` is not after `start`.
+        days: on which it starts; empty for every day.
+    """
+
+    start: ClockTime
+    end: ClockTime
+    days: tuple[Weekday, ...] = ()
 
 
 class DeployConditions(Record):
@@ -58,15 +94,49 @@ class DeployConditions(Record):
         min_charge_ratio: battery floor when on battery.
         require_charging: wait for the charger.
         allow_metered: whether a metered link may carry the bytes.
+        max_bytes_per_day: what all deployments together may transfer in one local day; a larger
+            file comes over several days.
         max_temperature_celsius: no trial above this.
-        max_defer_seconds: after this long in waiting, go ahead all the same.
+        windows: only within one of these.
+        quiet_in_foreground: wait while an application says that somebody is using it.
+        max_defer_seconds: after this long in waiting for a condition, it no longer holds back.
+        max_defer: the same for single conditions, in place of `max_defer_seconds`.
     """
 
     min_charge_ratio: Ratio | None = None
     require_charging: bool = False
     allow_metered: bool = True
+    max_bytes_per_day: Annotated[int, Field(gt=0)] | None = None
     max_temperature_celsius: float | None = None
+    windows: tuple[Window, ...] = ()
+    quiet_in_foreground: bool = False
     max_defer_seconds: Seconds | None = None
+    max_defer: dict[WaitReason, Seconds] = Field(default_factory=dict)
+
+
+class PowerMode(str, Enum):
+    """Which of an assignment's variants applications are to use now."""
+
+    NORMAL = "normal"
+    LOW_POWER = "low_power"
+
+
+class LowPower(Record):
+    """A second variant, for when energy or coolness is short. The device switches by itself.
+
+    Attributes:
+        variant: of the same model version.
+        below_charge_ratio: used while the device is on battery and charged less than this.
+        above_temperature_celsius: used while the device is hotter than this.
+        charge_hysteresis_ratio, temperature_hysteresis_celsius: how far the reading must be on the
+            good side of its limit before the device switches back.
+    """
+
+    variant: Variant
+    below_charge_ratio: Ratio | None = None
+    above_temperature_celsius: float | None = None
+    charge_hysteresis_ratio: Ratio = 0.05
+    temperature_hysteresis_celsius: Annotated[float, Field(ge=0)] = 5.0
 
 
 class Evaluation(Record):
@@ -91,6 +161,7 @@ class Assignment(Record):
         rollout: the rollout that assigned it; None for a lone assignment.
         deadline: after this moment the device gives up and says so.
         protocol: the terms of the trial benchmark.
+        low_power: a second variant that is brought and proved along with `variant`.
         signatures: of the assignment; empty in this version.
     """
 
@@ -99,6 +170,7 @@ class Assignment(Record):
     evaluation: Evaluation | None = None
     conditions: DeployConditions = DeployConditions()
     protocol: BenchmarkProtocol = BenchmarkProtocol()
+    low_power: LowPower | None = None
     rollout: str | None = None
     deadline: Timestamp | None = None
     signatures: tuple[Signature, ...] = ()
@@ -136,9 +208,13 @@ class ModelState(Record):
     Attributes:
         generation: of the desired state that this answers.
         variant, digest: what that generation asked for.
-        active: what applications use now; the previous variant until the new one is proved.
+        active: what applications use now; the previous variant until the new one is proved. While
+            `mode` is low_power they use its second variant, `low_power`, instead.
+        mode, low_power: which of the two is in use, and the second; None when there is none.
         previous: what a rollback returns to; never evicted.
         benchmark: measured on the variant of this generation, once its trial ran.
+        low_power_benchmark: the same for the second variant.
+        tuning: the session options that were found best for `active`; None until they were.
         bytes_transferred: payload bytes received for this generation, retries included.
     """
 
@@ -151,8 +227,12 @@ class ModelState(Record):
     waiting: Waiting | None = None
     failure: Failure | None = None
     active: ActiveVariant | None = None
+    mode: PowerMode | None = None
+    low_power: ActiveVariant | None = None
     previous: ActiveVariant | None = None
     benchmark: BenchmarkReport | None = None
+    low_power_benchmark: BenchmarkReport | None = None
+    tuning: SessionTuning | None = None
     bytes_transferred: Bytes = 0
     tries: Count = 0
 
@@ -182,6 +262,7 @@ class Birth(UpMessage):
 
     Attributes:
         state_digest: of the reported state as the device computes it; see `Vitals`.
+        interval_seconds: the next sign of life comes within this; see `Vitals`.
     """
 
     type: Literal["birth"] = "birth"
@@ -190,6 +271,7 @@ class Birth(UpMessage):
     generation: Count
     models: tuple[ModelState, ...] = ()
     state_digest: Digest | None = None
+    interval_seconds: Seconds | None = None
 
 
 class Death(UpMessage):
@@ -204,11 +286,14 @@ class Vitals(UpMessage):
 
     Attributes:
         state_digest: of the reported state; a controller that knows another asks for a report.
+        interval_seconds: the next vitals come within this, however little happens: a device on a
+            battery or a metered link speaks less often. None is as often as the controller expects.
     """
 
     type: Literal["vitals"] = "vitals"
     state_digest: Digest
     uptime_seconds: Seconds
+    interval_seconds: Seconds | None = None
     charge_ratio: Ratio | None = None
     charging: bool | None = None
     temperature_celsius: float | None = None
@@ -277,7 +362,7 @@ class CommandName(str, Enum):
     REPORT = "report"
     """Say birth again: facts and full state."""
     BENCHMARK = "benchmark"
-    """Benchmark the active variant of `model` and send a `bench`."""
+    """Benchmark the active variant of `model`, by `mode`, and send a `bench`."""
 
 
 class Command(Message):
@@ -287,6 +372,7 @@ class Command(Message):
     id: str
     name: CommandName
     model: Name | None = None
+    mode: BenchmarkMode | None = None
     expires_at: Timestamp | None = None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from fitment_contract.errors import (
 )
 from fitment_contract.messages import Birth, Vitals
 from fitment_contract.topics import DownChannel, DownTopic, UpChannel, UpTopic
-from support.contract_samples import MESSAGES
+from support.contract_samples import LATER_MESSAGES, MESSAGES
 
 GOLDEN = Path(__file__).parent / "golden" / "v1"
 VITALS = UpTopic("pi-5", UpChannel.VITALS)
@@ -46,15 +47,38 @@ def test_every_message_survives_the_journey(channel: str) -> None:
 
 @pytest.mark.parametrize("channel", sorted(MESSAGES))
 def test_golden_files_pin_what_travels(channel: str) -> None:
-    """The wire form of version 1 never changes; a new version gets a new folder."""
+    """The wire form of version 1 only grows: what an older side reads is still there, unchanged."""
     golden = (GOLDEN / f"{channel}.json").read_bytes()
     assert decode(topic_for(channel), golden) == MESSAGES[channel]
-    assert json.loads(encode(MESSAGES[channel])) == json.loads(golden)
+    assert_grown(json.loads(encode(MESSAGES[channel])), json.loads(golden))
+
+
+@pytest.mark.parametrize("name", sorted(LATER_MESSAGES))
+def test_later_golden_files_pin_what_was_added(name: str) -> None:
+    golden = (GOLDEN / f"{name}.json").read_bytes()
+    message = LATER_MESSAGES[name]
+    assert decode(topic_for(channel_of(message).value), golden) == message
+    assert_grown(json.loads(encode(message)), json.loads(golden))
+
+
+def assert_grown(now: Any, before: Any, where: str = "message") -> None:
+    """Every value of `before` is in `now`, in the same place."""
+    if isinstance(before, dict):
+        assert isinstance(now, dict), where
+        for key, value in before.items():
+            assert key in now, f"{where}.{key} is gone"
+            assert_grown(now[key], value, f"{where}.{key}")
+    elif isinstance(before, list):
+        assert len(now) == len(before), where
+        for index, value in enumerate(before):
+            assert_grown(now[index], value, f"{where}[{index}]")
+    else:
+        assert now == before, where
 
 
 def test_golden_files_cover_every_channel() -> None:
     channels = {channel.value for channel in (*UpChannel, *DownChannel)}
-    assert {path.stem for path in GOLDEN.glob("*.json")} == channels
+    assert {path.stem for path in GOLDEN.glob("*.json")} == channels | set(LATER_MESSAGES)
 
 
 def test_unknown_fields_are_ignored() -> None:

@@ -6,16 +6,22 @@ from datetime import datetime, timezone
 
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import (
+    FULL,
+    BenchmarkMode,
     BenchmarkProtocol,
     BenchmarkReport,
     Conditions,
+    EnergyUse,
     KernelCounts,
     Latency,
     MetricSpec,
     Score,
+    SessionTuning,
     SliceScore,
+    Sustained,
 )
 from fitment_contract.device import (
+    CoreCluster,
     DeviceFacts,
     Hardware,
     Link,
@@ -26,6 +32,7 @@ from fitment_contract.device import (
     RuntimeFacts,
     Storage,
     Thermal,
+    ThrottleReason,
 )
 from fitment_contract.messages import (
     ActiveVariant,
@@ -41,13 +48,16 @@ from fitment_contract.messages import (
     Event,
     EventLevel,
     Failure,
+    LowPower,
     Message,
     ModelState,
+    PowerMode,
     Reported,
     Vitals,
     Waiting,
     WaitReason,
-    state_digest,
+    Weekday,
+    Window,
 )
 from fitment_contract.phase import FailureReason, Phase
 from fitment_contract.variant import Golden, Needs, RecipeStep, TensorSpec, Variant
@@ -105,6 +115,7 @@ VARIANT = Variant(
 
 REPORT = BenchmarkReport(
     id="0d5c3a0e",
+    protocol="fitment-bench/1",
     model="activity",
     variant="int8-u8s8-per-channel",
     digest=DIGEST,
@@ -168,6 +179,9 @@ STATES = (
     ),
 )
 
+# As a device computes it: over every field that it knows, so a newer one computes another.
+STATE_DIGEST = "d7ed0106bb5fd026d06cb40fe2613a0896cb841830f93155f4a605e6b2a8640b"
+
 _UP = {"device": "pi-5", "sent_at": MOMENT, "session": 12}
 
 MESSAGES: dict[str, Message] = {
@@ -178,7 +192,7 @@ MESSAGES: dict[str, Message] = {
     "vitals": Vitals(
         **_UP,
         sequence=3,
-        state_digest=state_digest(7, STATES),
+        state_digest=STATE_DIGEST,
         uptime_seconds=86_400,
         charge_ratio=0.8,
         charging=False,
@@ -187,9 +201,7 @@ MESSAGES: dict[str, Message] = {
         memory_available_bytes=2**31,
         storage_free_bytes=2**33,
     ),
-    "reported": Reported(
-        **_UP, sequence=4, generation=7, models=STATES, state_digest=state_digest(7, STATES)
-    ),
+    "reported": Reported(**_UP, sequence=4, generation=7, models=STATES, state_digest=STATE_DIGEST),
     "bench": Bench(**_UP, sequence=5, report=REPORT),
     "event": Event(
         **_UP, sequence=6, level=EventLevel.WARNING, name="message-refused", detail="oversized"
@@ -207,7 +219,9 @@ MESSAGES: dict[str, Message] = {
                     metric=MetricSpec(name="top1"),
                 ),
                 conditions=DeployConditions(min_charge_ratio=0.3, max_defer_seconds=3600),
-                protocol=BenchmarkProtocol(min_seconds=1.0),
+                protocol=BenchmarkProtocol(
+                    version="fitment-bench/1", min_seconds=1.0, wall_limit_seconds=120.0
+                ),
                 rollout="r-1",
                 deadline=MOMENT,
             ),
@@ -220,5 +234,152 @@ MESSAGES: dict[str, Message] = {
         name=CommandName.BENCHMARK,
         model="activity",
         expires_at=MOMENT,
+    ),
+}
+
+# What later releases added to version 1.
+
+_REAL_FACTS = FACTS.model_copy(
+    update={
+        "simulated": False,
+        "hardware": FACTS.hardware.model_copy(
+            update={
+                "clusters": (
+                    CoreCluster(cores=(2, 3), capacity=1024, max_frequency_hertz=2_400_000_000),
+                    CoreCluster(cores=(0, 1), capacity=446, max_frequency_hertz=1_800_000_000),
+                )
+            }
+        ),
+        "power": FACTS.power.model_copy(update={"mode": "15W", "energy_meter": "ina3221"}),
+        "link": FACTS.link.model_copy(
+            update={
+                "interface": "wlan0",
+                "downlink_samples": 4,
+                "downlink_sample_bytes": 3_400_000,
+            }
+        ),
+        "thermal": Thermal(
+            temperature_celsius=48.5,
+            zones={"cpu-thermal": 48.5, "gpu-thermal": 41.0},
+            throttled=True,
+            throttle_reasons=(ThrottleReason.UNDER_VOLTAGE,),
+            throttled_since_boot=(ThrottleReason.UNDER_VOLTAGE, ThrottleReason.THROTTLED),
+        ),
+    }
+)
+
+_FULL_REPORT = REPORT.model_copy(
+    update={
+        "protocol": "fitment-bench/2",
+        "mode": BenchmarkMode.FULL,
+        "simulated": False,
+        "latency": REPORT.latency.model_copy(
+            update={
+                "p50_interval_seconds": (0.00098, 0.00102),
+                "p95_interval_seconds": (0.00125, 0.00136),
+            }
+        ),
+        "sustained": Sustained(throughput_per_second=940.0, retention=0.91, seconds=61.0),
+        "energy": EnergyUse(
+            joules_per_inference=0.0031,
+            idle_watts=2.4,
+            busy_watts=5.5,
+            meter="ina3221",
+            channel="VDD_IN",
+            seconds=61.0,
+            count=57_000,
+            samples=120,
+        ),
+        "conditions": Conditions(
+            architecture="aarch64", isa=("asimddp",), threads=1, affinity=(2, 3), cpu_share=0.998
+        ),
+        "attempts": 2,
+    }
+)
+
+_TUNING = SessionTuning(
+    digest=DIGEST,
+    fingerprint=FACTS.fingerprint,
+    threads=2,
+    affinity=(2, 3),
+    providers=("CPUExecutionProvider",),
+    arena=False,
+    p50_seconds=0.0007,
+    reference_p50_seconds=0.001,
+    candidates=9,
+    measured_at=MOMENT,
+)
+
+_LATER_STATES = (
+    ModelState(
+        model="activity",
+        generation=9,
+        phase=Phase.ACTIVE,
+        variant="int8-u8s8-per-channel",
+        digest=DIGEST,
+        active=ActiveVariant(
+            variant="int8-u8s8-per-channel",
+            model_version=3,
+            digest=DIGEST,
+            generation=9,
+            since=MOMENT,
+        ),
+        mode=PowerMode.LOW_POWER,
+        low_power=_ACTIVE,
+        benchmark=_FULL_REPORT,
+        low_power_benchmark=_FULL_REPORT.model_copy(update={"digest": OTHER_DIGEST}),
+        tuning=_TUNING,
+    ),
+    ModelState(
+        model="keyword",
+        generation=9,
+        phase=Phase.WAITING,
+        waiting=Waiting(reason=WaitReason.FOREGROUND, detail="an application is in use"),
+    ),
+)
+
+LATER_MESSAGES: dict[str, Message] = {
+    "birth.2": Birth(
+        **_UP,
+        sequence=1,
+        agent_version="0.1.0",
+        facts=_REAL_FACTS,
+        generation=9,
+        models=_LATER_STATES,
+        interval_seconds=600,
+    ),
+    "vitals.2": Vitals(
+        **_UP, sequence=2, state_digest=STATE_DIGEST, uptime_seconds=120, interval_seconds=900
+    ),
+    "desired.2": Desired(
+        device="pi-5",
+        sent_at=MOMENT,
+        generation=9,
+        assignments=(
+            Assignment(
+                model="activity",
+                variant=VARIANT,
+                conditions=DeployConditions(
+                    max_bytes_per_day=5_000_000,
+                    windows=(Window(start="22:00", end="05:30", days=(Weekday.MONDAY,)),),
+                    quiet_in_foreground=True,
+                    max_defer={WaitReason.WINDOW: 172_800.0},
+                ),
+                protocol=FULL,
+                low_power=LowPower(
+                    variant=VARIANT.model_copy(update={"name": "student"}),
+                    below_charge_ratio=0.3,
+                    above_temperature_celsius=70.0,
+                ),
+            ),
+        ),
+    ),
+    "cmd.2": Command(
+        device="pi-5",
+        sent_at=MOMENT,
+        id="c-2",
+        name=CommandName.BENCHMARK,
+        model="activity",
+        mode=BenchmarkMode.FULL,
     ),
 }
