@@ -89,6 +89,8 @@ class Ends:
 
     def make_float(self) -> None:
         """Quantise behind integer inputs, and dequantise behind integer outputs."""
+        # An output that a float operator reads on is moved by the quantiser, in the graph alone.
+        self._graph.outputs = [entry.tensorIndex for entry in self._signature.outputs]
         for entry in self._signature.inputs:
             kind = self._kind(entry.tensorIndex)
             if ("QUANTIZE", kind) in _VERSIONS:

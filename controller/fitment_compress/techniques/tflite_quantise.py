@@ -28,7 +28,7 @@ class TfliteQuantiseOptions(Options):
             running, beside weights in 8 bits, `dynamic-w4` beside weights in 4. `w8` and `w4`
             store weights in 8 and 4 bits and compute in floats. Inputs and outputs stay floats.
             Depthwise convolutions have 8-bit weights and float arithmetic in all but the static
-            modes.
+            modes. In these a matrix product without bias has one scale for its whole weight.
         calibration: `minmax` takes the extremes over all samples; `average` their moving average,
             which a few outliers do not stretch.
         samples: how many calibration samples the static modes use at most.
@@ -61,6 +61,7 @@ class TfliteQuantise(Technique[TfliteQuantiseOptions]):
         from fitment_compress.converter.compare import refuse_unusable
         from fitment_compress.converter.flatbuffer import file_facts
         from fitment_compress.converter.quantise import STATIC_MODES, quantise
+        from fitment_compress.quantisation.calibration import spread
 
         before = file_facts(model)
         if before.precision != "fp32":
@@ -71,8 +72,7 @@ class TfliteQuantise(Technique[TfliteQuantiseOptions]):
         feeds = context.calibration
         if options.mode in STATIC_MODES and not feeds:
             raise TechniqueError(f"The mode {options.mode} needs calibration samples.")
-        step = max(1, len(feeds) // options.samples)  # data files are often sorted
-        chosen = feeds[::step][: options.samples]
+        chosen = list(spread(feeds, options.samples))
         content = quantise(model, options.mode, chosen, options.calibration)
         if file_facts(content).precision == "fp32":
             raise TechniqueError("The quantiser found nothing in this model that it can quantise.")
