@@ -113,6 +113,15 @@ CASES: dict[str, Case] = {
         for kind in ("Add", "Sub", "Mul", "Div")
     },
     "Pow": Case([node("Pow", "c")], stored={"c": np.array(2.0, np.float32)}),
+    "Div of integers": Case(
+        [
+            helper.make_node("Mul", ["x", "much"], ["m"]),
+            helper.make_node("Cast", ["m"], ["i"], to=onnx.TensorProto.INT64),
+            helper.make_node("Div", ["i", "c"], ["j"]),
+            helper.make_node("Cast", ["j"], ["y"], to=onnx.TensorProto.FLOAT),
+        ],
+        stored={"much": np.array(9.0, np.float32), "c": whole(2)},
+    ),
     "Sqrt": Case([helper.make_node("Abs", ["x"], ["a"]), helper.make_node("Sqrt", ["a"], ["y"])]),
     "Log": Case([helper.make_node("Exp", ["x"], ["a"]), helper.make_node("Log", ["a"], ["y"])]),
     "PRelu": Case([node("PRelu", "s")], stored={"s": positive(1, 4, 1, 1)}),
@@ -133,12 +142,16 @@ CASES: dict[str, Case] = {
     ),
     "MaxPool": Case([node("MaxPool", kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 0, 0])]),
     "MaxPool 1-d": Case([node("MaxPool", kernel_shape=[2], strides=[2])], shape=(2, 4, 9)),
+    "MaxPool rounded up": Case(
+        [node("MaxPool", kernel_shape=[2, 2], strides=[3, 2], pads=[0, 1, 1, 1], ceil_mode=1)]
+    ),
     "AveragePool": Case([node("AveragePool", kernel_shape=[2, 2], strides=[2, 2])]),
     "AveragePool padded": Case([node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 0])]),
     "AveragePool counted": Case(
         [node("AveragePool", kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)]
     ),
     "Flatten": Case([node("Flatten")]),
+    "Flatten from the end": Case([node("Flatten", axis=-1)]),
     "Reshape": Case([node("Reshape", "to")], stored={"to": whole(0, -1, 12)}),
     "Transpose": Case([node("Transpose", perm=[0, 2, 3, 1])]),
     "Squeeze": Case([node("Squeeze", "at")], shape=(2, 1, 5, 1), stored={"at": whole(1, -1)}),
@@ -171,6 +184,15 @@ CASES: dict[str, Case] = {
     ),
     "Pad reflect": Case(
         [node("Pad", "by", mode="reflect")], stored={"by": whole(0, 0, 1, 2, 0, 0, 2, 1)}
+    ),
+    "Pad one axis": Case(
+        [node("Pad", "by", mode="edge")], stored={"by": whole(0, 0, 0, 2, 0, 0, 0, 1)}
+    ),
+    "Pad series": Case(
+        [node("Pad", "by", mode="reflect")], shape=(2, 9), stored={"by": whole(0, 2, 0, 1)}
+    ),
+    "Pad around": Case(
+        [node("Pad", "by", mode="wrap")], stored={"by": whole(0, 0, 1, 2, 0, 0, 2, 1)}, opset=19
     ),
     "ReduceMean": Case([node("ReduceMean", axes=[2, 3], keepdims=0)]),
     "ReduceMean by input": Case([node("ReduceMean", "at")], stored={"at": whole(-1)}, opset=18),

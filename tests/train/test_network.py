@@ -158,6 +158,37 @@ def test_an_operator_that_training_does_not_know_is_named(tmp_path: Path) -> Non
     model.graph.node[0].domain = "com.example"
     with pytest.raises(TechniqueError, match=r"operator Relu of com\.example"):
         Network(model)
+    bare = Case([helper.make_node("Constant", [], ["c"], value_float=2.0), node("Mul", "c")])
+    with pytest.raises(TechniqueError, match=r"operator Constant \(node c\)"):
+        Network(bare.build(tmp_path / "m.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "use"),
+    [
+        ("ConvTranspose", {"auto_pad": "SAME_UPPER"}),
+        ("ConvTranspose", {"output_shape": [12, 12], "strides": [2, 2]}),
+        ("AveragePool", {"kernel_shape": [3, 3], "ceil_mode": 1}),
+    ],
+)
+def test_a_use_of_an_operator_that_training_does_not_know_is_named(
+    tmp_path: Path, kind: str, use: dict[str, Any]
+) -> None:
+    stored = {"w": random(1, 4, 3, 3, 3)} if kind == "ConvTranspose" else {}
+    case = Case([node(kind, *stored, **use)], stored=stored)
+    network = Network(case.build(tmp_path / "m.onnx"))
+    with pytest.raises(TechniqueError, match=rf"operator {kind} \(node y\): .* do not learn"):
+        network({"x": torch.from_numpy(random(9, *case.shape))})
+
+
+def test_integers_have_the_type_that_the_node_says(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "s"], ["q"], output_dtype=onnx.TensorProto.INT8),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["y"]),
+    ]
+    case = Case(nodes, stored={"s": np.array(0.02, np.float32)}, opset=21)
+    model = case.build(tmp_path / "m.onnx")
+    assert difference(model, {"x": random(9, *case.shape)}) < 1e-4
 
 
 def test_old_opsets_are_refused(tmp_path: Path) -> None:

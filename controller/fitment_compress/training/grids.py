@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto
+from onnx import ModelProto, NodeProto, TensorProto, helper
 from torch import Tensor
 
 from fitment_compress.errors import TechniqueError
@@ -47,7 +47,7 @@ def read_pairs(model: ModelProto) -> Pairs:
     pairs = Pairs()
     for index, node in enumerate(model.graph.node):
         if node.op_type == "QuantizeLinear":
-            grid = _grid(node, known, np.dtype(np.uint8))
+            grid = _grid(node, known, _made(node))
             grids[node.output[0]] = grid
             pairs.operators[index] = _rounding(grid)
         elif node.op_type == "DequantizeLinear" and node.input[0] in stored:
@@ -62,6 +62,12 @@ def read_pairs(model: ModelProto) -> Pairs:
                 )
             pairs.operators[index] = _pass
     return pairs
+
+
+def _made(node: NodeProto) -> Any:
+    """The type that a QuantizeLinear without zero point writes."""
+    kind = attribute(node, "output_dtype", 0) or TensorProto.UINT8
+    return np.dtype(helper.tensor_dtype_to_np_dtype(kind))
 
 
 def _rounding(grid: Grid) -> Operator:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -30,6 +30,8 @@ OPERATORS: Final[dict[str, Operator]] = {**COMPUTING, **SHAPING}
 LOWEST_OPSET: Final = 13
 """Before it, the axes of several operators were given, and meant, otherwise."""
 
+UNKNOWN_FIX: Final = "Use techniques that do not learn, or export the model without it."
+
 LEARNABLE: Final[dict[str, tuple[int, ...]]] = {
     **dict.fromkeys(("Conv", "ConvTranspose", "Gemm"), (1, 2)),
     **dict.fromkeys(("BatchNormalization", "LayerNormalization"), (1, 2)),
@@ -47,15 +49,29 @@ class Step:
 
     Attributes:
         index: of the node in the graph.
+        kind, name: of the node, for people.
         done: values that no later step reads.
     """
 
     index: int
+    kind: str
+    name: str
     run: Operator
     attributes: Mapping[str, Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     done: tuple[str, ...]
+
+    def result(self, arguments: Sequence[Any]) -> Any:
+        """What the operator makes of its inputs."""
+        try:
+            return self.run(self.attributes, *arguments)
+        except NotImplementedError as error:
+            raise TechniqueError(
+                f"Training does not know this use of the operator {self.kind} "
+                f"(node {self.name}): {error}.",
+                UNKNOWN_FIX,
+            ) from error
 
 
 class Network(nn.Module):
@@ -91,7 +107,7 @@ class Network(nn.Module):
         self.outputs = tuple(value.name for value in model.graph.output)
         self._wanted = tuple(dict.fromkeys((*self.outputs, *watched)))
         known, pairs = constants(model), read_pairs(model)
-        self._steps = _steps(model, pairs, self._wanted)
+        self._steps = _steps(model, known, pairs, self._wanted)
         self._build_weights(model, known, pairs, weights or {})
         self._constants = {
             name: tensor(values.copy())
@@ -132,7 +148,7 @@ class Network(nn.Module):
         values.update(feeds)
         for step in self._steps:
             arguments = [values[name] if name else None for name in step.inputs]
-            result = step.run(step.attributes, *arguments)
+            result = step.result(arguments)
             if str(step.index) in self.norms:
                 result = self.norms[str(step.index)](result)
             results = result if isinstance(result, tuple) else (result,)
@@ -179,17 +195,21 @@ def channel_axis(node: NodeProto, position: int) -> int | None:
     return None
 
 
-def _steps(model: ModelProto, pairs: Pairs, wanted: Sequence[str]) -> list[Step]:
+def _steps(
+    model: ModelProto, known: Container[str], pairs: Pairs, wanted: Sequence[str]
+) -> list[Step]:
     nodes = [
         (index, node)
         for index, node in enumerate(model.graph.node)
-        if node.op_type != "Constant" and node.output[0] not in pairs.weights
+        if node.output[0] not in known and node.output[0] not in pairs.weights
     ]
     last = {name: index for index, node in nodes for name in node.input if name}
     made = {name for _, node in nodes for name in node.output}
     return [
         Step(
             index=index,
+            kind=node.op_type,
+            name=node.name or node.output[0],
             run=pairs.operators.get(index) or _operator(node),
             attributes=_attributes(node),
             # A pair's scale and zero point are in its function already.
@@ -211,7 +231,7 @@ def _operator(node: NodeProto) -> Operator:
         raise TechniqueError(
             f"Training does not know the operator {node.op_type}"
             f"{f' of {node.domain}' if node.domain else ''} (node {node.name or node.output[0]}).",
-            "Use techniques that do not learn, or export the model without it.",
+            UNKNOWN_FIX,
         )
     return found
 

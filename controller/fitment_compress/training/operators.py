@@ -2,7 +2,7 @@
 
 Each function takes the node's attributes and its inputs (None for one that is left out) and
 returns the node's output, or a tuple of outputs. The meaning is the standard's:
-https://onnx.ai/onnx/operators.
+https://onnx.ai/onnx/operators. NotImplementedError names the attributes that are not known.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def conv_transpose(a: Attributes, x: Tensor, weight: Tensor, bias: Tensor | None
     pads = a.get("pads", [0] * 2 * rank)
     extra = a.get("output_padding", [0] * rank)
     if "output_shape" in a or a.get("auto_pad", "NOTSET") not in ("NOTSET", "VALID"):
-        raise NotImplementedError("ConvTranspose with auto_pad or output_shape")
+        raise NotImplementedError("auto_pad or output_shape")
     function = (nn.conv_transpose1d, nn.conv_transpose2d, nn.conv_transpose3d)[rank - 1]
     full = function(x, weight, bias, strides, 0, extra, a.get("group", 1), dilations)
     for axis in range(rank):
@@ -81,7 +81,11 @@ def max_pool(a: Attributes, x: Tensor) -> Tensor:
     if any((*begins, *ends)):
         x = nn.pad(x, _torch_order(begins, ends), value=float("-inf"))
     function = (nn.max_pool1d, nn.max_pool2d, nn.max_pool3d)[rank - 1]
-    return function(x, kernel, strides, 0, dilations, bool(a.get("ceil_mode", 0)))
+    full = function(x, kernel, strides, 0, dilations, bool(a.get("ceil_mode", 0)))
+    for axis in range(rank):  # no window begins in the padding behind
+        inside = x.shape[axis + 2] - ends[axis]
+        full = full.narrow(axis + 2, 0, min(full.shape[axis + 2], -(-inside // strides[axis])))
+    return full
 
 
 def average_pool(a: Attributes, x: Tensor) -> Tensor:
@@ -89,7 +93,7 @@ def average_pool(a: Attributes, x: Tensor) -> Tensor:
     rank = x.ndim - 2
     kernel, strides = a["kernel_shape"], a.get("strides", [1] * rank)
     if a.get("ceil_mode", 0) or any(step != 1 for step in a.get("dilations", [1] * rank)):
-        raise NotImplementedError("AveragePool with ceil_mode or dilations")
+        raise NotImplementedError("ceil_mode or dilations")
     begins, ends = _padding(a, x.shape[2:], kernel, strides, [1] * rank)
     function = (nn.avg_pool1d, nn.avg_pool2d, nn.avg_pool3d)[rank - 1]
     if not any((*begins, *ends)):
@@ -163,7 +167,7 @@ COMPUTING: Final[dict[str, Operator]] = {
     "Add": lambda a, x, y: x + y,
     "Sub": lambda a, x, y: x - y,
     "Mul": lambda a, x, y: x * y,
-    "Div": lambda a, x, y: x / y if x.is_floating_point() else x // y,
+    "Div": lambda a, x, y: x.div(y, rounding_mode=None if x.is_floating_point() else "trunc"),
     "Pow": lambda a, x, y: x**y,
     "Sqrt": lambda a, x: x.sqrt(),
     "Neg": lambda a, x: -x,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any, Final
 
 import torch
@@ -13,9 +14,10 @@ from fitment_compress.training.operators import Attributes, Operator
 
 
 def flatten(a: Attributes, x: Tensor) -> Tensor:
-    """To two axes, split before `axis`."""
-    axis = a.get("axis", 1) % (x.ndim + 1)
-    return x.reshape(int(torch.tensor(x.shape[:axis]).prod()), -1)
+    """To two axes, split before `axis`, which may be the rank itself."""
+    axis = a.get("axis", 1)
+    axis += x.ndim if axis < 0 else 0
+    return x.reshape(prod(x.shape[:axis]), -1)
 
 
 def reshape(a: Attributes, x: Tensor, shape: Tensor) -> Tensor:
@@ -70,6 +72,10 @@ def slice_(
     return x
 
 
+PADDING: Final = {"reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+"""What PyTorch calls the modes of Pad, beside `constant`."""
+
+
 def _end(end: int, length: int, step: int) -> int | None:
     """Python reads a backwards end before the first element as the last one."""
     return None if step < 0 and end < -length else end
@@ -87,14 +93,13 @@ def pad(
     amounts = pads.tolist()
     both = {axis: (amounts[i], amounts[len(places) + i]) for i, axis in enumerate(places)}
     order = [amount for axis in reversed(range(x.ndim)) for amount in both.get(axis, (0, 0))]
-    mode = {"constant": "constant", "reflect": "reflect", "edge": "replicate"}[
-        a.get("mode", "constant")
-    ]
+    mode = a.get("mode", "constant")
     if mode == "constant":
         return nn.pad(x, order, value=0.0 if value is None else value.item())
-    while order[-2:] == [0, 0]:
+    # The other modes of PyTorch take one or two of the first axes for batch and channels.
+    while order[-2:] == [0, 0] and len(order) > 2 * max(1, x.ndim - 2):
         del order[-2:]
-    return nn.pad(x, order, mode=mode)
+    return nn.pad(x, order, mode=PADDING[mode])
 
 
 def reduce_mean(a: Attributes, x: Tensor, axes: Tensor | None = None) -> Tensor:
