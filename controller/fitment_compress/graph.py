@@ -187,7 +187,7 @@ def count_parameters(model: ModelProto) -> int:
     """Stored numbers that were learnt, in whatever precision; not scales and zero points.
 
     Integers count where they stand for learnt numbers: behind DequantizeLinear, as the weights of
-    MatMulInteger, and packed in MatMulNBits.
+    MatMulInteger and DynamicQuantizeLSTM, and packed in MatMulNBits.
     """
     from onnx import TensorProto
 
@@ -205,6 +205,9 @@ def count_parameters(model: ModelProto) -> int:
         elif node.op_type == "MatMulNBits":
             scales.update(node.input[1:4])
             packed += attribute(node, "K", 0) * attribute(node, "N", 0)
+        elif node.op_type == "DynamicQuantizeLSTM":
+            integers.update(node.input[1:3])
+            scales.update(node.input[8:])
     stored = (
         tensor
         for tensor in tensors(model)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
 
-_RECURRENT = ("LSTM", "GRU", "RNN")
+_RECURRENT = ("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM")
 
 
 def count_macs(model: ModelProto) -> int | None:
@@ -60,7 +60,8 @@ def peak_activation_bytes(model: ModelProto) -> int | None:
     """What the inputs, outputs and intermediate tensors of one inference need at once, at most.
 
     Nodes run in the order of the file; a tensor is freed after the last node that reads it, an
-    output of the model never. Weights are not counted. Runtimes that work in place need less.
+    output of the model never. Weights are not counted, nor what DequantizeLinear makes of them.
+    Runtimes that work in place need less.
 
     Returns:
         Bytes for one sample; None when a shape or a type could not be inferred.
@@ -70,7 +71,12 @@ def peak_activation_bytes(model: ModelProto) -> int | None:
     kept = {value.name for value in model.graph.output}
     last = {name: index for index, node in enumerate(nodes) for name in names_read(node)}
     live = {value.name: sizes.get(value.name) for value in input_values(model)}
-    stored = constants(model)
+    stored = set(constants(model))
+    stored.update(
+        node.output[0]
+        for node in nodes
+        if node.op_type == "DequantizeLinear" and node.input[0] in stored
+    )
     peak = 0
     for index, node in enumerate(nodes):
         live.update({name: sizes.get(name) for name in node.output if name and name not in stored})
@@ -99,11 +105,11 @@ def _sizes(model: ModelProto) -> dict[str, int]:
 
 
 def _node_macs(node: NodeProto, shapes: Shapes) -> int:
-    if node.op_type == "Conv":
+    if node.op_type in ("Conv", "ConvInteger"):
         return prod(shapes[node.output[0]]) * prod(shapes[node.input[1]][1:])
     if node.op_type == "ConvTranspose":
         return prod(shapes[node.input[0]]) * prod(shapes[node.input[1]][1:])
-    if node.op_type == "MatMul":
+    if node.op_type in ("MatMul", "MatMulInteger", "MatMulNBits"):
         return prod(shapes[node.output[0]]) * shapes[node.input[0]][-1]
     if node.op_type == "Gemm":
         inner = shapes[node.input[0]][0 if attribute(node, "transA", 0) else -1]
@@ -117,8 +123,8 @@ def _node_macs(node: NodeProto, shapes: Shapes) -> int:
 def _nonzero_macs(node: NodeProto, shapes: Shapes, zeros: Mapping[str, NDArray[Any]]) -> int:
     """Every weight takes part in equally many multiplications of its layer."""
     dense = _node_macs(node, shapes)
-    if not dense:
-        return 0
+    if not dense or node.op_type == "MatMulNBits":  # whose weights are packed
+        return dense
     names = node.input[1:3] if node.op_type in _RECURRENT else node.input[:2]
     found = [zeros[name] for name in names if name in zeros]
     size = sum(zero.size for zero in found)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fitment_compress.graph import constants, replace_initializer
+from fitment_compress.graph import constants, count_parameters, replace_initializer
 from fitment_compress.macs import count_macs, count_nonzero_macs, peak_activation_bytes
-from support.structure_models import Network, dense_network
+from fitment_compress.pipeline import build
+from fitment_compress.structure.graphs import copy_of
+from fitment_compress.techniques.base import Context
+from fitment_contract.variant import RecipeStep
+from support.structure_models import Network, dense_network, feeds_of
 
 
 def convolution() -> onnx.ModelProto:
@@ -106,3 +112,36 @@ def test_unknown_shapes_are_not_guessed() -> None:
     assert peak_activation_bytes(model) is None
     assert count_macs(model) is None
     assert count_nonzero_macs(model) is None
+
+
+@pytest.mark.parametrize("technique", ["int4-weights", "int8-dynamic", "int8-static"])
+def test_quantised_products_are_the_same_products(tmp_path: Path, technique: str) -> None:
+    net = Network(0, 1, 8, 8)
+    hidden = net.gemm(net.node("Flatten", net.conv("x", 4), width=256), 32)
+    model = net.model(net.gemm(net.node("Relu", hidden), 5))
+    made = build(
+        copy_of(model), [RecipeStep(technique=technique)], Context(feeds_of(model, 8), tmp_path)
+    ).model
+    assert count_macs(made) == count_macs(model) == 64 * 4 * 9 + 256 * 32 + 32 * 5
+    assert count_nonzero_macs(made) is not None
+    peak = peak_activation_bytes(made)
+    assert peak is not None
+    assert peak <= 4 * 256 * 3  # the weights are 4 * 256 * 32 when they are expanded at once
+
+
+def test_a_quantised_lstm_costs_what_it_cost(tmp_path: Path) -> None:
+    net = Network(0, 4)
+    steps = net.node("Unsqueeze", "x", net.store("axis", np.array([0])))
+    lstm = net.node(
+        "LSTM", steps, net.weight("w", 1, 24, 4), net.weight("r", 1, 24, 6), hidden_size=6
+    )
+    model = net.model(lstm)
+    made = build(
+        copy_of(model),
+        [RecipeStep(technique="int8-dynamic")],
+        Context(feeds_of(model, 1), tmp_path),
+    ).model
+    assert [node.op_type for node in made.graph.node][-1] == "DynamicQuantizeLSTM"
+    assert count_macs(made) == count_macs(model) == 24 * 10
+    assert peak_activation_bytes(made) == peak_activation_bytes(model)
+    assert count_parameters(made) == count_parameters(model)
