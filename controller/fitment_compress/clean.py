@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from fitment_compress.axes import fix_axes
 from fitment_compress.errors import SourceError
 from fitment_compress.graph import opset, strip_metadata
+from fitment_compress.structure.graphs import constants_as_initializers
 from fitment_runtime.errors import RuntimeFailure
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def clean(model: ModelProto, dataset: Dataset, run: Run, folder: Path) -> Cleane
         model = _converted(model, reference, run, folder)
         notes.append(f"converted from opset {before} to {TARGET_OPSET}")
     strip_metadata(model)
+    constants_as_initializers(model)  # where techniques look, also if simplifying fails
     slim, problem = _slimmed(model, reference, run, folder)
     if problem:
         notes.append(f"kept the graph as exported: {problem}")
@@ -74,7 +76,10 @@ def clean(model: ModelProto, dataset: Dataset, run: Run, folder: Path) -> Cleane
 
 
 def difference(reference: Sequence[NDArray[Any]], candidate: Sequence[NDArray[Any]]) -> float:
-    """The largest difference of any output element, relative to that output's largest magnitude."""
+    """The largest difference of any output element, relative to that output's largest magnitude.
+
+    Infinite where shapes differ, or where one of the two has no number (NaN) or no finite one.
+    """
     import numpy as np
 
     worst = 0.0
@@ -82,8 +87,13 @@ def difference(reference: Sequence[NDArray[Any]], candidate: Sequence[NDArray[An
         if expected.shape != found.shape:
             return float("inf")
         expected, found = expected.astype(np.float64), found.astype(np.float64)
-        scale = float(np.abs(expected).max(initial=0.0)) or 1.0
-        worst = max(worst, float(np.abs(expected - found).max(initial=0.0)) / scale)
+        unequal = (expected != found) & ~(np.isnan(expected) & np.isnan(found))
+        old, new = expected[unequal], found[unequal]
+        if not (np.isfinite(old).all() and np.isfinite(new).all()):
+            return float("inf")
+        finite = np.isfinite(expected)
+        scale = float(np.abs(expected).max(initial=0.0, where=finite)) or 1.0
+        worst = max(worst, float(np.abs(old - new).max(initial=0.0)) / scale)
     return worst
 
 

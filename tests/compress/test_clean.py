@@ -12,7 +12,7 @@ from onnx import helper
 from fitment_compress.axes import fix_axes, refuse_unknown_ranks
 from fitment_compress.clean import TARGET_OPSET, Cleaned, clean, difference
 from fitment_compress.errors import SamplesError, SourceError
-from fitment_compress.graph import opset
+from fitment_compress.graph import opset, weight_initializers
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import Dataset
 from fitment_runtime.scoring import predict
@@ -164,3 +164,33 @@ def test_difference_is_relative_to_the_largest_magnitude() -> None:
     reference = [np.array([0.0, 100.0])]
     assert difference(reference, [np.array([1.0, 100.0])]) == pytest.approx(0.01)
     assert difference(reference, [np.array([1.0])]) == float("inf")
+
+
+def test_what_is_no_number_differs_from_every_number() -> None:
+    numbers = [np.array([1.0, -np.inf, np.nan])]
+    assert difference(numbers, [np.array([1.0, -np.inf, np.nan])]) == 0
+    assert difference(numbers, [np.array([1.5, -np.inf, np.nan])]) == pytest.approx(0.5)
+    for other in ([np.nan, -np.inf, np.nan], [1.0, 0.0, np.nan], [1.0, -np.inf, 1.0]):
+        assert difference(numbers, [np.array(other)]) == float("inf")
+
+
+def test_weights_are_found_also_where_simplifying_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Constant", [], ["w"], value=constant("w", random(0, 3, 2))),
+            helper.make_node("MatMul", ["x", "w"], ["y"]),
+        ],
+        [("x", "float32", ["n", 3])],
+        [("y", "float32", ["n", 2])],
+    )
+
+    def fail(model: object) -> None:
+        raise ValueError("no")
+
+    monkeypatch.setattr("onnxslim.slim", fail)
+    result = cleaned(path, Dataset({"x": random(1, 3, 3)}, None, None))
+    assert result.notes == ("kept the graph as exported: simplifying failed (no)",)
+    assert list(weight_initializers(result.model)) == ["w"]
