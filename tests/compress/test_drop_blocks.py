@@ -13,6 +13,7 @@ from fitment_compress.errors import TechniqueError
 from fitment_compress.graph import constants, count_parameters, replace_initializer
 from fitment_compress.macs import count_macs
 from fitment_compress.pipeline import build
+from fitment_compress.quantisation.sensitivity import WORST
 from fitment_compress.structure.blocks import drop_blocks, find_blocks
 from fitment_compress.structure.graphs import copy_of
 from fitment_compress.techniques.base import Context, Findings
@@ -136,3 +137,18 @@ def test_without_samples_nothing_is_guessed(tmp_path: Path) -> None:
     step = RecipeStep(technique="drop-blocks")
     with pytest.raises(TechniqueError, match="Give calibration samples"):
         build(deep_network(), [step], Context([], tmp_path))
+
+
+def test_a_block_without_which_outputs_overflow_is_not_the_one_that_goes(tmp_path: Path) -> None:
+    net = Network(0, 8)
+    damped = net.gemm(net.node("Relu", net.gemm("x", 16)), 16)
+    harmless = net.gemm(net.node("Relu", damped), 16)
+    model = net.model(net.node("Exp", net.gemm(harmless, 4)))
+    for name, factor in (("gemm0.w", 1e4), ("gemm2.w", 1e-4)):
+        replace_initializer(model, name, np.float32(factor) * constants(model)[name])
+    findings = Findings()
+    shallower(model, tmp_path, findings, count=1, refit=False)
+    by_block = {entry.layer: entry for entry in findings.sensitivity}
+    assert len(by_block) == 2
+    assert max(entry.noise_ratio for entry in by_block.values()) == WORST
+    assert [entry.noise_ratio < WORST for entry in by_block.values() if not entry.spared] == [True]

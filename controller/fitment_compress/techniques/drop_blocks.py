@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from math import ceil
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from fitment_compress.errors import TechniqueError
 from fitment_compress.graph import WEIGHTED_OPERATORS
+from fitment_compress.quantisation.sensitivity import Outputs, noise_ratio
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
 from fitment_contract.portfolio import LayerSensitivity
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from onnx import ModelProto
 
     from fitment_compress.structure.blocks import Block
+    from fitment_compress.structure.probe import Feeds
 
 SAMPLES = 64
 """Calibration samples that each block is tried on; more of them rarely change the order."""
@@ -89,7 +90,7 @@ def _least_important(
     for turn in range(count):
         context.tell(turn / count, f"trying to leave out block {turn + 1} of {count}")
         changes = {
-            block: _noise_ratio(expected, _outputs(model, [*dropped, block], feeds))
+            block: noise_ratio(expected, _outputs(model, [*dropped, block], feeds))
             for block in blocks
             if block not in dropped
         }
@@ -105,10 +106,7 @@ def _least_important(
     return dropped
 
 
-def _outputs(model: ModelProto, without: list[Block], feeds: Any) -> NDArray[Any]:
-    """All outputs for all feeds, one long row."""
-    import numpy as np
-
+def _outputs(model: ModelProto, without: list[Block], feeds: Feeds) -> Outputs:
     from fitment_compress.structure.blocks import drop_blocks
     from fitment_compress.structure.graphs import copy_of
     from fitment_compress.structure.probe import look
@@ -116,15 +114,7 @@ def _outputs(model: ModelProto, without: list[Block], feeds: Any) -> NDArray[Any
     tried = copy_of(model)
     drop_blocks(tried, without)
     names = [value.name for value in model.graph.output]
-    rows = [values.ravel() for seen in look(tried, names, feeds) for values in seen.values()]
-    return np.concatenate(rows).astype(np.float64)
-
-
-def _noise_ratio(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    import numpy as np
-
-    power = max(float(np.square(expected).sum()), float(np.finfo(np.float64).tiny))
-    return float(np.square(found - expected).sum()) / power
+    return [list(seen.values()) for seen in look(tried, names, feeds)]
 
 
 def _refit(model: ModelProto, original: ModelProto, dropped: list[Block], context: Context) -> None:
