@@ -70,13 +70,11 @@ class _Sums:
     inner: Any = 0.0
     outer: Any = 0.0
     energy: float = 0.0
-    rows: int = 0
 
     def add(self, inputs: NDArray[Any], outputs: NDArray[Any]) -> None:
         self.inner = self.inner + inputs.T @ inputs
         self.outer = self.outer + inputs.T @ outputs
         self.energy += float((outputs * outputs).sum())
-        self.rows += len(inputs)
 
     def error(self, solution: NDArray[Any]) -> float:
         """The summed squared error of a solution."""
@@ -198,8 +196,7 @@ def _fit(
     best = int(np.argmin(errors))
     if not errors[best] < deciding.error(start):  # also where a sample gave no numbers
         return False
-    whole = _Sums(fitting.inner + deciding.inner, fitting.outer + deciding.outer, 0.0)
-    whole.rows = fitting.rows + deciding.rows
+    whole = _Sums(fitting.inner + deciding.inner, fitting.outer + deciding.outer)
     solution = solve(whole, penalty=PENALTIES[best])
     layer.store(model, solution[: layer.features], solution[-1] if layer.bias else None)
     return True
