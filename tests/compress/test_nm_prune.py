@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as arrays
 from pydantic import ValidationError
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.graph import constants, count_parameters
+from fitment_compress.graph import constants, count_parameters, weight_initializers
 from fitment_compress.macs import count_macs, count_nonzero_macs
 from fitment_compress.pipeline import Candidate, build
 from fitment_compress.structure.graphs import copy_of
@@ -101,3 +101,9 @@ def test_fitting_keeps_the_pattern_and_brings_outputs_nearer(tmp_path: Path) -> 
     errors = [np.square(run(each, unseen) - run(model, unseen)).mean() for each in made]
     assert errors[0] < 0.8 * errors[1]
     assert count_nonzero_macs(made[0]) == count_nonzero_macs(made[1])
+
+
+def test_zeroes_have_one_sign(tmp_path: Path) -> None:
+    """Both signs made the transfer of one small network 7 % larger."""
+    for values in weight_initializers(pruned(residual_network(), tmp_path).model).values():
+        assert not np.signbit(values[values == 0]).any()

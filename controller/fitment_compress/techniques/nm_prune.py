@@ -62,6 +62,8 @@ class NMPrune(Technique[NMPruneOptions]):
 
     def apply(self, model: ModelProto, options: NMPruneOptions, context: Context) -> ModelProto:
         """See `Technique.apply`."""
+        import numpy as np
+
         from fitment_compress.structure.graphs import copy_of
         from fitment_compress.structure.refit import refit_sparse
 
@@ -82,7 +84,8 @@ class NMPrune(Technique[NMPruneOptions]):
         for name in pruned:
             values = weights[name]
             kept = pattern(values, axes[name], options.n, options.m)
-            replace_initializer(model, name, values * kept)
+            # A product with the mask would leave zeroes of both signs, which compress worse.
+            replace_initializer(model, name, np.where(kept, values, 0).astype(values.dtype))
         context.findings.notes.append(f"{len(pruned)} of {len(axes)} weights have the pattern.")
         if options.refit:
             refit_sparse(model, original, pruned, context)
