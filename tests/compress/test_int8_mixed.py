@@ -5,12 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.quantisation.sensitivity import WORST, changed_decisions, noise_ratio
+from fitment_compress.quantisation.sensitivity import (
+    WORST,
+    changed_decisions,
+    has_decisions,
+    noise_ratio,
+)
 from fitment_compress.techniques.int8_mixed import largest_set
 from fitment_runtime.catalog import find_runtime
 from support.quantisation_models import (
@@ -22,6 +28,8 @@ from support.quantisation_models import (
     made,
     save_residual,
 )
+from support.structure_models import Network
+from support.structure_models import feeds_of as network_feeds
 
 COARSE = {"per_channel": False, "stem": "integer"}
 
@@ -115,3 +123,24 @@ def test_decisions_are_counted_at_every_position() -> None:
     found = [[values[0].copy()] for values in reference]
     found[1][0][0, 1] = [10.0, 9.0]
     assert changed_decisions(reference, found) == 0.25
+
+
+def test_integers_are_decisions_and_a_single_number_is_none() -> None:
+    labels = [[np.array([3])], [np.array([1])]]
+    assert has_decisions(labels)
+    assert changed_decisions(labels, [[np.array([3])], [np.array([2])]]) == 0.5
+    assert has_decisions([[np.zeros((1, 2), np.float32)]])
+    assert not has_decisions([[np.zeros((1, 1), np.float32)]])
+    assert not has_decisions([[np.zeros(1, np.float32)]])
+
+
+def test_a_budget_means_something_where_nothing_is_decided(tmp_path: Path) -> None:
+    """The largest of one number is always the same one; every layer would have fitted."""
+    net = Network(0, 12)
+    model = net.model(net.gemm(net.node("Relu", net.gemm("x", 16)), 1))
+    onnx.save(model, tmp_path / "m.onnx")
+    samples = network_feeds(model, 20)
+    with pytest.raises(TechniqueError, match="Not one layer can be quantised within the budget"):
+        made(tmp_path / "m.onnx", tmp_path, samples, ("int8-mixed", {"budget": 0.0}))
+    _, _, findings = made(tmp_path / "m.onnx", tmp_path, samples, ("int8-mixed", {"budget": 0.1}))
+    assert "of the outputs' power changed, 10.00% allowed" in findings.notes[0]

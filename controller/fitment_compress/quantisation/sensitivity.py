@@ -1,4 +1,4 @@
-"""How much a quantised model differs from the one it was made of."""
+"""How much a changed model differs from the one it was made of."""
 
 from __future__ import annotations
 
@@ -54,11 +54,26 @@ def noise_ratio(reference: Outputs, outputs: Outputs) -> float:
 
 
 def changed_decisions(reference: Outputs, outputs: Outputs) -> float:
-    """The share of decisions (largest along the last axis of the first output) that differ."""
+    """The share of decisions that differ.
+
+    A decision is the largest along the last axis of the first output; an output of integers is
+    made of decisions already.
+    """
     import numpy as np
 
     different = [
-        np.mean(old[0].argmax(axis=-1) != new[0].argmax(axis=-1))
+        np.mean(_decisions(old[0]) != _decisions(new[0]))
         for old, new in zip(reference, outputs, strict=True)
     ]
     return float(np.mean(different))
+
+
+def has_decisions(outputs: Outputs) -> bool:
+    """Whether the first output can say different things: the largest of one number never does."""
+    first = outputs[0][0]
+    return first.dtype.kind in "iub" or (first.ndim > 1 and first.shape[-1] > 1)
+
+
+def _decisions(values: NDArray[Any]) -> NDArray[Any]:
+    decisions: NDArray[Any] = values if values.dtype.kind in "iub" else values.argmax(axis=-1)
+    return decisions

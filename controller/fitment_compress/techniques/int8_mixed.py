@@ -16,6 +16,7 @@ from fitment_compress.quantisation.qdq import calibrate_layers, quantise
 from fitment_compress.quantisation.sensitivity import (
     Outputs,
     changed_decisions,
+    has_decisions,
     noise_ratio,
     run_all,
 )
@@ -43,7 +44,8 @@ class Int8MixedOptions(Int8StaticOptions):
         budget: the most that may change: of `decisions` the share of samples whose largest output
             is another one than before this step, of `outputs` the power of the change over the
             power of the outputs.
-        measure: decisions for classifiers, outputs for everything else.
+        measure: decisions for classifiers, outputs for everything else; also taken where the first
+            output is a single number, which decides nothing.
     """
 
     budget: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.005
@@ -118,6 +120,11 @@ class _Trial:
         self._judged = run_all(self.model, spread(self.feeds, JUDGED_SAMPLES))
         self._probed = run_all(self.model, spread(self.feeds, PROBED_SAMPLES))
 
+    @property
+    def decides(self) -> bool:
+        """Whether the budget limits changed decisions, or else changed outputs."""
+        return self.options.measure == "decisions" and has_decisions(self._judged)
+
     def noise(self, layer: str) -> float:
         """The noise ratio with this layer alone in 8 bits."""
         quantised = quantise(self.model, [layer], self.ranges, self.options)
@@ -129,7 +136,7 @@ class _Trial:
         if key not in self._changes:
             quantised = quantise(self.model, layers, self.ranges, self.options)
             outputs = run_all(quantised, spread(self.feeds, JUDGED_SAMPLES))
-            compare = changed_decisions if self.options.measure == "decisions" else noise_ratio
+            compare = changed_decisions if self.decides else noise_ratio
             self._changes[key] = compare(self._judged, outputs)
         return self._changes[key]
 
@@ -172,7 +179,7 @@ def largest_set(noises: Mapping[str, float], trial: _Trial) -> set[str]:
 
 def _told(layers: list[str], chosen: set[str], trial: _Trial, options: Int8MixedOptions) -> str:
     spared = [layer for layer in layers if layer not in chosen]
-    unit = "decisions" if options.measure == "decisions" else "the outputs' power"
+    unit = "decisions" if trial.decides else "the outputs' power"
     kept = f"{trial.change(chosen):.2%} of {unit} changed, {options.budget:.2%} allowed"
     if not spared:
         return f"All {len(layers)} layers are in 8 bits: {kept}."
