@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper
 
+from fitment_compress.errors import TechniqueError
 from fitment_compress.quantisation.calibration import (
     BINS,
     calibrate,
@@ -179,3 +180,17 @@ def test_memory_does_not_grow_with_the_samples(tmp_path: Path, method: str) -> N
 
     kept = 3 * 500_000 * 4 * 30 / 1024  # what 30 more samples hold: 176 MiB
     assert peak_kib(34) - peak_kib(4) < 0.2 * kept
+
+
+@pytest.mark.parametrize("method", ["minmax", "entropy", "percentile"])
+def test_infinite_tensors_are_named(tmp_path: Path, method: str) -> None:
+    """As those behind the mask of an attention; 8 bits made of them are noise."""
+    model = save(
+        tmp_path / "m.onnx",
+        [helper.make_node("Log", ["x"], ["masked"]), helper.make_node("Exp", ["masked"], ["y"])],
+        [("x", "float32", ["n", 2])],
+        [("y", "float32", ["n", 2])],
+    )
+    samples = [{"x": np.array([[0.0, 1.0]], np.float32)}]
+    with pytest.raises(TechniqueError, match="tensor 'masked' is infinite or NaN"):
+        limits(model, ["masked"], samples, calibration=method)

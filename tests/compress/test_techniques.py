@@ -16,8 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.graph import count_parameters, dominant_precision, weight_initializers
+from fitment_compress.graph import (
+    count_parameters,
+    dominant_precision,
+    replace_initializer,
+    weight_initializers,
+)
 from fitment_compress.pipeline import Candidate, build
+from fitment_compress.structure.graphs import copy_of
 from fitment_compress.techniques import known_techniques
 from fitment_compress.techniques.base import Context
 from fitment_compress.techniques.int4_weights import quantise_blocks
@@ -27,6 +33,7 @@ from fitment_runtime.catalog import find_runtime
 from support.compress_models import classifier, load, outputs_of, random, save_elementwise
 from support.compress_plugins import install
 from support.runtime_models import save_mlp
+from support.structure_models import Network, feeds_of, run
 
 
 def made(model: Path, folder: Path, technique: str, **options: Any) -> Candidate:
@@ -200,3 +207,63 @@ def distance(model: Path, data: Path, folder: Path) -> float:
     """The mean absolute difference of the outputs from the source's."""
     ours, theirs = outputs_of(folder / "candidate.onnx", data)[0], outputs_of(model, data)[0]
     return float(np.abs(ours - theirs).mean())
+
+
+@pytest.mark.parametrize("technique", ["int8-dynamic", "int4-weights"])
+def test_nothing_to_quantise_is_no_candidate(tmp_path: Path, technique: str) -> None:
+    net = Network(0, 1, 8, 8)
+    flat = net.node("Flatten", "x", width=64)
+    weight = net.weight("w", 64, 4)
+    model = net.model(net.node("Gemm", flat, weight, width=4, alpha=0.5))
+    model.graph.node[0].input[0] = model.graph.input[0].name = "image"
+    onnx.save(model, tmp_path / "m.onnx")
+    with pytest.raises(TechniqueError, match="alpha and beta"):
+        made(tmp_path / "m.onnx", tmp_path, technique)
+
+
+@pytest.mark.parametrize("first", ["int8-static", "int8-dynamic", "fp16"])
+def test_eight_bits_and_half_precision_refuse_each_other(tmp_path: Path, first: str) -> None:
+    """The files would be written, and fail when they are loaded."""
+    model, _ = classifier(tmp_path)
+    made(model, tmp_path, first)
+    for second in ("int8-static", "int8-dynamic") if first == "fp16" else ("fp16",):
+        with pytest.raises(TechniqueError, match=r"half precision.*Use either fp16 or"):
+            made(tmp_path / "candidate.onnx", tmp_path, second)
+
+
+def test_integers_found_at_run_time_are_integers_too(tmp_path: Path) -> None:
+    model, _ = classifier(tmp_path)
+    made(model, tmp_path, "int8-dynamic")
+    with pytest.raises(TechniqueError, match="quantised already"):
+        made(tmp_path / "candidate.onnx", tmp_path, "int8-static", stem="integer")
+
+
+def test_operators_without_half_precision_get_their_casts(tmp_path: Path) -> None:
+    net = Network(0, 1, 8, 8)
+    ceiling = net.store("ceiling", np.float32(1))
+    bounded = net.node("Min", net.conv("x", 4), ceiling)
+    model = net.model(net.head(bounded))
+    del model.graph.value_info[:]  # as a stage's file comes
+    half = build(copy_of(model), [RecipeStep(technique="fp16")], Context([], tmp_path)).model
+    feeds = feeds_of(model, 4)
+    assert np.allclose(run(half, feeds), run(model, feeds), atol=1e-2)
+
+
+@pytest.mark.parametrize("scope", ["global", "per-layer"])
+def test_weights_of_equal_magnitude_do_not_all_go(tmp_path: Path, scope: str) -> None:
+    model, _ = classifier(tmp_path)
+    ternary = load(model)
+    for name, values in weight_initializers(ternary).items():
+        replace_initializer(ternary, name, np.sign(values) * (abs(values) > abs(values).mean()))
+    onnx.save(ternary, tmp_path / "ternary.onnx")
+    candidate = made(
+        tmp_path / "ternary.onnx",
+        tmp_path,
+        "magnitude-prune",
+        sparsity=0.7,
+        scope=scope,
+        refit=False,
+    )
+    weights = list(weight_initializers(candidate.model).values())
+    zeros = sum(int((values == 0).sum()) for values in weights)
+    assert zeros / sum(values.size for values in weights) == pytest.approx(0.7, abs=0.01)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
+from fitment_compress.errors import TechniqueError
 from fitment_compress.quantisation.probe import Probe
 
 if TYPE_CHECKING:
@@ -56,6 +58,9 @@ def calibrate(
         tensors: names; those that hold no floats are left out of the result.
         feeds: single samples, run once for minmax and twice for the other methods.
         options: `calibration`, and `percentile` for that method.
+
+    Raises:
+        TechniqueError: a tensor is infinite or NaN.
     """
     probe = Probe(model, tensors)
     floats = [name for name in probe.names if name in probe.types]
@@ -83,6 +88,12 @@ def _extremes(probe: Probe, names: list[str], feeds: Feeds) -> dict[str, tuple[f
             limits[name] = (
                 float(values[name].min(initial=low)),
                 float(values[name].max(initial=high)),
+            )
+    for name, (low, high) in limits.items():
+        if not isfinite(high - low):  # also where one of them is NaN
+            raise TechniqueError(
+                f"The tensor {name!r} is infinite or NaN on calibration samples, and no 8 bits "
+                "represent that. Leave the operators around it out of `operators`."
             )
     return limits
 

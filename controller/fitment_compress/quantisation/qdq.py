@@ -28,9 +28,13 @@ def calibrate_layers(
         options: the method.
 
     Raises:
-        TechniqueError: the model is quantised already, or there is no sample.
+        TechniqueError: the model is quantised already or in half precision, there is no sample, or
+            nothing to quantise, or a tensor is infinite.
     """
-    if any(node.op_type == "QuantizeLinear" for node in model.graph.node):
+    from onnx import TensorProto
+
+    quantised = ("QuantizeLinear", "DynamicQuantizeLinear")
+    if any(node.op_type in quantised for node in model.graph.node):
         raise TechniqueError("This model is quantised already. Quantise once per recipe.")
     if not feeds:
         raise TechniqueError(
@@ -48,7 +52,15 @@ def calibrate_layers(
         for name in (*node.input, *node.output)
         if name and name not in stored
     ]
-    return calibrate(model, tensors, feeds, options)
+    if not tensors:
+        raise TechniqueError("No operator of this model is one that the quantiser can quantise.")
+    ranges = calibrate(model, tensors, feeds, options)
+    if TensorProto.FLOAT16 in ranges.types.values():
+        raise TechniqueError(
+            "This model computes in half precision, which the quantiser does not handle. "
+            "Use either fp16 or 8 bits."
+        )
+    return ranges
 
 
 def quantise(

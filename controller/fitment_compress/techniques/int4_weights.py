@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+from fitment_compress.errors import TechniqueError
 from fitment_compress.graph import attribute, constants, drop_unused_initializers
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
 
@@ -53,6 +54,11 @@ class Int4Weights(Technique[Int4WeightsOptions]):
                 nodes.append(node)
             else:
                 nodes.extend(_replacement(model, node, weight, options.block_size))
+        if not any(node.op_type == "MatMulNBits" for node in nodes):
+            raise TechniqueError(
+                "No matrix product of this model multiplies with a plain matrix of 32-bit floats: "
+                "two axes, no factors alpha and beta. Put the step before fp16, or leave it out."
+            )
         del model.graph.node[:]
         model.graph.node.extend(nodes)
         drop_unused_initializers(model)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from fitment_compress.errors import TechniqueError
+from fitment_compress.graph import constants
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
 
 if TYPE_CHECKING:
@@ -12,6 +14,8 @@ if TYPE_CHECKING:
 OPERATORS: Final = ("MatMul", "Gemm", "LSTM")
 """Never Conv: ConvInteger has no kernel on some runtimes and is up to ten times slower than fp32
 where it has one (onnxruntime issues 12558, 15888)."""
+
+_DYNAMIC: Final = ("DynamicQuantizeLinear", "DynamicQuantizeLSTM")
 
 
 class Int8DynamicOptions(Options):
@@ -46,6 +50,7 @@ class Int8Dynamic(Technique[Int8DynamicOptions]):
         import onnx
         from onnxruntime.quantization import QuantType, quantize_dynamic
 
+        _refuse_half_precision(model)
         output = context.scratch / "int8-dynamic.onnx"
         quantize_dynamic(
             model,
@@ -55,4 +60,22 @@ class Int8Dynamic(Technique[Int8DynamicOptions]):
             reduce_range=options.reduce_range,
             weight_type=QuantType.QInt8,
         )
-        return onnx.load(output)
+        quantised = onnx.load(output)
+        if not any(node.op_type in _DYNAMIC for node in quantised.graph.node):
+            raise TechniqueError(
+                "The quantiser found nothing in this model that it can quantise: a Gemm must have "
+                "alpha and beta of 1, and no transposed input. Leave int8-dynamic out."
+            )
+        return quantised
+
+
+def _refuse_half_precision(model: ModelProto) -> None:
+    """DynamicQuantizeLinear knows 32-bit floats only; the file would fail when loaded."""
+    known = constants(model)
+    for node in model.graph.node:
+        weight = known.get(node.input[1]) if len(node.input) > 1 else None
+        if node.op_type in OPERATORS and weight is not None and weight.dtype == "float16":
+            raise TechniqueError(
+                f"{node.op_type} {node.name or node.output[0]} computes in half precision, which "
+                "int8-dynamic cannot read. Use either fp16 or int8-dynamic."
+            )

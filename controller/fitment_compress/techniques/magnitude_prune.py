@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
@@ -79,12 +80,13 @@ class MagnitudePrune(Technique[MagnitudePruneOptions]):
             )
         score = lamp_scores if options.scope == "adaptive" else abs
         scores = {name: score(values) for name, values in weights.items()}
-        shared = _threshold(list(scores.values()), options.sparsity)
-        for name, values in weights.items():
-            per_layer = options.scope == "per-layer"
-            limit = _threshold([scores[name]], options.sparsity) if per_layer else shared
+        if options.scope == "per-layer":
+            gone = [smallest([one], options.sparsity)[0] for one in scores.values()]
+        else:
+            gone = smallest(list(scores.values()), options.sparsity)
+        for (name, values), pruned in zip(weights.items(), gone, strict=True):
             # A product with the mask would leave zeroes of both signs, which compress worse.
-            kept = np.where(scores[name] > limit, values, 0).astype(values.dtype)
+            kept = np.where(pruned, 0, values).astype(values.dtype)
             replace_initializer(model, name, kept)
         if options.refit:
             refit_sparse(model, original, weights, context)
@@ -110,9 +112,16 @@ def _is_depthwise(node: NodeProto) -> bool:
     return node.op_type == "Conv" and attribute(node, "group", 1) > 1
 
 
-def _threshold(scores: list[NDArray[Any]], sparsity: float) -> float:
-    """The score at or below which the given share of all weights lies."""
+def smallest(scores: Sequence[NDArray[Any]], sparsity: float) -> list[NDArray[Any]]:
+    """Which weights go, in the shapes of the scores: of all together the given share.
+
+    They are counted, not compared with a threshold: of weights that share a few magnitudes, as
+    behind ternary-weights, a threshold takes all or none.
+    """
     import numpy as np
 
     flat = np.concatenate([values.ravel() for values in scores])
-    return float(np.quantile(flat, sparsity, method="lower"))
+    gone = np.zeros(flat.shape, dtype=bool)
+    gone[np.argsort(flat, kind="stable")[: int(sparsity * len(flat))]] = True
+    parts = np.split(gone, np.cumsum([values.size for values in scores])[:-1])
+    return [part.reshape(values.shape) for part, values in zip(parts, scores, strict=True)]
