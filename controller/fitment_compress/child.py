@@ -50,6 +50,7 @@ class Child:
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._process: subprocess.Popen[str] | None = None
+        self._stopped = False
         self._lines: SimpleQueue[str | None] = SimpleQueue()
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `__exit__`
 
@@ -101,7 +102,8 @@ class Child:
         return result
 
     def stop(self) -> None:
-        """Kill the process; may be called by another thread, whose `ask` then raises."""
+        """Kill the process for good; may be called beside an `ask`, which then raises."""
+        self._stopped = True
         process = self._process
         if process is not None:
             process.kill()
@@ -120,6 +122,8 @@ class Child:
             threading.Thread(
                 target=_forward, args=(self._process.stdout, self._lines), daemon=True
             ).start()
+            if self._stopped:  # while there was no process yet that could be killed
+                self._process.kill()
         return self._process
 
     def _wait(self, process: subprocess.Popen[str], deadline: float, allowed: float) -> str:

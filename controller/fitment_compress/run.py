@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fitment_compress.child import Child
-from fitment_compress.errors import CandidateError, CompressError, WorkerError
+from fitment_compress.errors import CandidateError, CompressError
 from fitment_compress.exploration import (
     Exploration,
     described,
@@ -24,7 +24,7 @@ from fitment_compress.lineage import stage_keys
 from fitment_compress.portfolio import Outcome, entries, pages, write_portfolio
 from fitment_compress.progress import Progress
 from fitment_compress.recipe import Recipe
-from fitment_compress.workshop import Identity, Stage, Workshop
+from fitment_compress.workshop import Identity, Stage, UnfinishedError, Workshop
 from fitment_compress.workspace import Workspace
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex, utc_now
@@ -120,7 +120,7 @@ class Run:
         assert self._deadline is not None
         request = self._request
         exploration = Exploration(
-            seconds=self._deadline - self._clock(),
+            seconds=max(0.0, self._deadline - self._clock()),
             storage=request.storage or sqlite_url(self._workspace.study),
             jobs=request.jobs,
             seed=request.seed,
@@ -156,16 +156,11 @@ class Run:
 
     def _outcome(self, recipe: Recipe, workshop: Workshop) -> Outcome:
         try:
-            self._require_time(recipe, workshop)
             return Outcome(recipe, workshop.stages(recipe.steps, self._deadline))
-        except WorkerError as error:
+        except UnfinishedError as error:
             return Outcome(recipe, failure=OUT_OF_TIME if self._is_over() else str(error))
         except CompressError as error:
             return Outcome(recipe, failure=str(error))
-
-    def _require_time(self, recipe: Recipe, workshop: Workshop) -> None:
-        if self._is_over() and not workshop.is_made(recipe.steps):
-            raise WorkerError(OUT_OF_TIME)
 
     def _is_over(self) -> bool:
         return self._deadline is not None and self._clock() >= self._deadline

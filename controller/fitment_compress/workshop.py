@@ -39,6 +39,16 @@ BASELINE_TRAIT: Final = "baseline"
 """Of the source, which nothing was done to."""
 
 
+class UnfinishedError(WorkerError):
+    """A stage was not made because the run was stopped, or its time was up."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The run was stopped before this was made.",
+            "Start it again; with --work, what is made already is not made again.",
+        )
+
+
 @dataclass(frozen=True)
 class Identity:
     """What applications will ask for: the name of the model, and its version."""
@@ -140,9 +150,11 @@ class Workshop:
         Args:
             steps: of a recipe.
             deadline: on the clock of `time.monotonic`; a step that is not done by then is given up.
+                What was made before costs no time.
 
         Raises:
-            CompressError: a step failed, what it made does not run, or the time is up.
+            UnfinishedError: the time is up, or the run was stopped.
+            CompressError: a step failed, or what it made does not run.
         """
         keys = stage_keys(self._seed, steps)
         stages: list[Stage] = []
@@ -161,17 +173,12 @@ class Workshop:
             self._progress = outer
 
     def cancel(self) -> None:
-        """Give up what is being made, now: whoever asked for it gets a `WorkerError`."""
+        """Give up what is being made, now: whoever asked for it gets an `UnfinishedError`."""
         self._cancelled = True
         with self._guard:
             children = list(self._children)
         for child in children:
             child.stop()
-
-    def is_made(self, steps: Sequence[RecipeStep]) -> bool:
-        """Whether asking for these steps costs nothing any more."""
-        once = self._made.get(stage_keys(self._seed, steps)[-1])
-        return once is not None and (once.stage is not None or once.failure is not None)
 
     def latencies(
         self, stages: Sequence[Stage], rounds: int, seconds: float, threads: int
@@ -210,13 +217,17 @@ class Workshop:
             if once.stage is None:
                 try:
                     once.stage = self._make(order)
-                except WorkerError:
-                    raise  # it may have been out of time, which the next one may have
                 except CompressError as error:
+                    if isinstance(error, WorkerError) and self._is_stopped(order):
+                        raise UnfinishedError from error  # the next one may have the time
                     once.failure = error
                     raise
                 self._progress.step(_described(once.stage.step))
             return once.stage
+
+    def _is_stopped(self, order: _Order) -> bool:
+        late = order.deadline is not None and time.monotonic() >= order.deadline
+        return self._cancelled or late
 
     def _make(self, order: _Order) -> Stage:
         built = self._build(order)
@@ -297,8 +308,8 @@ class Workshop:
         kept = _parsed(job, self._workspace.remembered(question))
         if kept is not None and intact(kept):
             return kept
-        if self._cancelled:
-            raise WorkerError("The run was stopped before this was made.")
+        if self._cancelled or wall_seconds <= 0.0:
+            raise UnfinishedError
         answer = child.ask(job, wall_seconds=wall_seconds, told=told)
         self._workspace.remember(question, answer.model_dump_json())
         return answer

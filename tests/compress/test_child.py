@@ -64,6 +64,12 @@ def test_a_child_that_hangs_is_stopped(workspace: Path) -> None:
         assert "longer than 3 s" in str(failure(child, build(workspace, "hang")))
 
 
+def test_a_child_that_is_stopped_before_it_starts_does_not_work(workspace: Path) -> None:
+    with Child(Limits()) as child:
+        child.stop()
+        assert "SIGKILL" in str(failure(child, build(workspace)))
+
+
 def test_errors_cross_the_process_boundary_as_they_are(workspace: Path) -> None:
     with Child(Limits()) as child:
         unusable = failure(child, build(workspace, "corrupt"))

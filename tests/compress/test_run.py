@@ -149,6 +149,14 @@ def test_a_spent_budget_lists_what_it_left_out(tmp_path: Path, traces: Path) -> 
     assert traces.read_text().count("n") + len(left_out) <= 9
 
 
+def test_what_was_made_before_costs_no_budget(tmp_path: Path, traces: Path) -> None:
+    path = recipes(tmp_path, *SHARED)
+    compress(request(tmp_path, path, work=tmp_path / "work"))
+    again = compress(request(tmp_path, path, work=tmp_path / "work", budget_seconds=0.001))
+    assert [entry.failure for entry in again.entries] == [None] * 4
+    assert traces.read_text() == "ab"
+
+
 def test_samples_to_learn_from_calibrate_and_are_counted(tmp_path: Path) -> None:
     data = save_npz(tmp_path / "train.npz", image=random(9, 300, 1, 8, 8))
     path = recipes(tmp_path, "name: q, steps: [int8-static]")
@@ -182,6 +190,29 @@ def test_a_search_finds_more_than_it_was_given_and_keeps_its_budget(tmp_path: Pa
     assert names[:3] == ["fp32", "h", "q"]
     assert [entry.failure for entry in made.entries] == [None] * len(names)
     assert len(names) > 3, "the search found nothing that the given recipes had not"
+
+
+def test_a_search_without_time_lists_the_source_and_what_it_left_out(tmp_path: Path) -> None:
+    path = recipes(tmp_path, "name: h, steps: [fp16]")
+    made = compress(request(tmp_path, path, search=True, budget_seconds=0.1))
+    assert [entry.name for entry in made.listed()] == ["fp32"]
+    assert "budget was spent" in (made.entries[1].failure or "")
+
+
+def test_a_search_says_why_a_recipe_failed_and_not_that_time_was_up(tmp_path: Path) -> None:
+    path = recipes(tmp_path, "name: no, steps: [drop-blocks, fp16]")
+    made = compress(request(tmp_path, path, search=True, budget_seconds=8))
+    assert "none can be left out" in (made.entries[1].failure or "")
+
+
+def test_another_seed_is_another_search(tmp_path: Path) -> None:
+    path = recipes(tmp_path, "name: h, steps: [fp16]", "name: q, steps: [int8-static]")
+    for seed in (0, 1):
+        asked = request(
+            tmp_path, path, search=True, budget_seconds=8, seed=seed, work=tmp_path / "work"
+        )
+        made = compress(asked)
+        assert [entry.failure for entry in made.entries] == [None] * len(made.entries)
 
 
 def test_a_search_without_a_budget_is_refused(tmp_path: Path) -> None:
