@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from fitment_compress.converter.flatbuffer import file_facts
+from fitment_compress.errors import TechniqueError
 from fitment_compress.techniques import known_techniques
 from fitment_compress.techniques.base import Context
 from fitment_runtime.catalog import find_runtime
@@ -88,3 +90,31 @@ def test_calibration_samples_come_from_the_whole_length(tmp_path: Path) -> None:
     (wanted,) = outputs(exact, feeds, tmp_path)
     (found,) = outputs(quantised(exact, feeds, tmp_path, samples=20), feeds, tmp_path)
     assert abs(found - wanted).max() < 0.2 * abs(wanted).max()
+
+
+def looked_up() -> bytes:
+    """`x` (1,) of int32, a row of a table of 200 × 32, to `y` (1, 40)."""
+    made = models.Assembler()
+    x, row, y = made.tensor("x", [1]), made.tensor("row", [1, 32]), made.tensor("y", [1, 40])
+    made.graph.tensors[x].type = models.schema.TensorType.INT32
+    table = made.constant("table", models.weights(0, 200, 32))
+    made.operator("GATHER", [table, x], row, models.schema.GatherOptionsT())
+    kernel = made.constant("kernel", models.weights(1, 40, 32))
+    bias = made.constant("bias", models.weights(2, 40))
+    options = models.schema.FullyConnectedOptionsT()
+    made.operator("FULLY_CONNECTED", [row, kernel, bias], y, options)
+    return bytes(made.content([x], [y]))
+
+
+@pytest.mark.parametrize(("mode", "precision"), [("dynamic", "fp32"), ("w8a16", "int16")])
+def test_a_table_of_another_width_hides_no_weights(
+    tmp_path: Path, mode: str, precision: str
+) -> None:
+    """It is most of the file: floats in the modes that leave it alone, else 16 bits wide."""
+    feeds = [{"x": np.array([row], np.int32)} for row in range(0, 200, 10)]
+    content = quantised(looked_up(), feeds, tmp_path, mode=mode)
+    facts = file_facts(content)
+    assert (facts.precision, facts.quantised, facts.integer) == (precision, True, True)
+    assert facts.parameters == 200 * 32 + 40 * 32 + 40
+    with pytest.raises(TechniqueError, match="holds integers already"):
+        quantised(content, feeds, tmp_path)

@@ -28,6 +28,7 @@ _PRECISIONS: Final = {
     "FLOAT16": "fp16",
     "INT8": "int8",
     "UINT8": "int8",
+    "INT16": "int16",
     "INT4": "int4",
 }
 
@@ -41,12 +42,14 @@ class FileFacts:
         parameters: stored numbers that were learnt.
         macs: multiply-accumulates of one inference in convolutions and matrix products.
         integer: some of that arithmetic is meant to run on integers.
+        quantised: some of the stored weights are integers.
     """
 
     precision: str
     parameters: int
     macs: int
     integer: bool
+    quantised: bool
 
 
 def tools() -> ModuleType:
@@ -112,6 +115,7 @@ def file_facts(content: bytes) -> FileFacts:
         parameters=sum(counts.values()) + sum(integer_biases),
         macs=sum(_macs(kind, op, tensors) for kind, op in weighted),
         integer=any(kind_of(tensors[op.inputs[1]].type).startswith("INT") for _, op in weighted),
+        quantised=any(precision.startswith("int") for precision in counts),
     )
 
 

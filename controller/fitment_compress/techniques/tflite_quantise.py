@@ -64,9 +64,10 @@ class TfliteQuantise(Technique[TfliteQuantiseOptions]):
         from fitment_compress.quantisation.calibration import spread
 
         before = file_facts(model)
-        if before.precision != "fp32":
+        if before.precision != "fp32" or before.quantised:
+            held = "integers" if before.quantised else before.precision
             raise TechniqueError(
-                f"The weights of this file are {before.precision} already.",
+                f"This file holds {held} already.",
                 "Quantise what `to-tflite` makes without options.",
             )
         feeds = context.calibration
@@ -74,7 +75,7 @@ class TfliteQuantise(Technique[TfliteQuantiseOptions]):
             raise TechniqueError(f"The mode {options.mode} needs calibration samples.")
         chosen = list(spread(feeds, options.samples))
         content = quantise(model, options.mode, chosen, options.calibration)
-        if file_facts(content).precision == "fp32":
+        if not file_facts(content).quantised:
             raise TechniqueError("The quantiser found nothing in this model that it can quantise.")
         refuse_unusable(content, feeds[:1], context.scratch)
         return content
