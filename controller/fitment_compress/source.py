@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fitment_compress.errors import SourceError
-from fitment_compress.graph import MAIN_DOMAINS, attribute, opset, tensors, walk
+from fitment_compress.graph import MAIN_DOMAINS, attribute, input_values, opset, tensors, walk
 from fitment_contract.base import sha256_hex
 
 if TYPE_CHECKING:
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
 
 KNOWN_DOMAINS: Final = (*MAIN_DOMAINS, "ai.onnx.ml", "com.microsoft")
 """Domains whose operators the stock runtimes implement."""
+
+QUANTISED: Final = frozenset(
+    {
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"),
+        *("MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
+    }
+)
+"""Operators that only a model has that is quantised already."""
 
 _FIRST_BYTE: Final = 0x08
 """How files of ModelProto begin: the key of their first field, `ir_version`."""
@@ -42,7 +50,7 @@ def read_source(path: Path) -> Source:
     Raises:
         SourceError: there is no such file, it is no complete ONNX model, or it holds what cannot
             be compressed: external data, custom operators, layers in training mode, integer
-            weights.
+            weights, no inputs, ends that are no tensors.
     """
     try:
         content = path.read_bytes()
@@ -57,6 +65,7 @@ def read_source(path: Path) -> Source:
         _refuse_training_mode,
         _refuse_quantised,
         _check_standard,
+        _refuse_other_ends,
     ):
         check(model)
     return Source(path, model, sha256_hex(content), len(content))
@@ -130,8 +139,7 @@ def _refuse_training_mode(model: ModelProto) -> None:
 
 
 def _refuse_quantised(model: ModelProto) -> None:
-    integer = ("QuantizeLinear", "DequantizeLinear", "QLinearConv", "ConvInteger", "MatMulNBits")
-    found = {node.op_type for node in model.graph.node if node.op_type in integer}
+    found = {node.op_type for graph in walk(model.graph) for node in graph.node} & QUANTISED
     if found:
         raise SourceError(
             f"The model is quantised already ({', '.join(sorted(found))}).",
@@ -154,3 +162,21 @@ def _check_standard(model: ModelProto) -> None:
             f"The model breaks the ONNX standard: {first_line}",
             "Export it again; when it is newer than the installed onnx, upgrade onnx.",
         ) from error
+
+
+def _refuse_other_ends(model: ModelProto) -> None:
+    """Models without inputs, and ends that are sequences, maps or optional."""
+    inputs = input_values(model)
+    if not inputs:
+        raise SourceError(
+            "The model has no inputs: there is nothing to run it on.",
+            "Export it again with its inputs free, not stored as weights.",
+        )
+    for what, values in (("input", inputs), ("output", model.graph.output)):
+        for value in values:
+            if value.type.WhichOneof("value") != "tensor_type":
+                raise SourceError(
+                    f"The {what} {value.name!r} is no tensor, and no device feeds or reads it.",
+                    "Export the model with tensors only; from scikit-learn with "
+                    "options={'zipmap': False}.",
+                )

@@ -88,6 +88,33 @@ def test_a_quantised_model_is_refused(tmp_path: Path) -> None:
     assert "quantised already" in refusal(save(tmp_path / "m.onnx", nodes, X, Y, stored))
 
 
+def test_a_model_quantised_while_running_is_refused_too(tmp_path: Path) -> None:
+    """It has neither QuantizeLinear nor DequantizeLinear."""
+    nodes = [
+        helper.make_node("DynamicQuantizeLinear", ["x"], ["q", "s", "z"]),
+        helper.make_node("MatMulInteger", ["q", "w", "z"], ["i"]),
+        helper.make_node("Cast", ["i"], ["y"], to=onnx.TensorProto.FLOAT),
+    ]
+    path = save(tmp_path / "m.onnx", nodes, X, Y, [constant("w", np.eye(4, dtype=np.int8))])
+    assert "quantised already (DynamicQuantizeLinear, MatMulInteger)" in refusal(path)
+
+
+def test_ends_that_are_no_tensors_are_named(tmp_path: Path) -> None:
+    """As exporters of scikit-learn give the probabilities: a sequence of maps."""
+    node = helper.make_node("SplitToSequence", ["x"], ["y"])
+    model = load(save(tmp_path / "m.onnx", [node], X, Y))
+    sequence = helper.make_tensor_sequence_value_info("y", onnx.TensorProto.FLOAT, None)
+    model.graph.output[0].CopyFrom(sequence)
+    onnx.save(model, tmp_path / "m.onnx")
+    assert "The output 'y' is no tensor" in refusal(tmp_path / "m.onnx")
+
+
+def test_a_model_without_inputs_is_refused(tmp_path: Path) -> None:
+    stored = [constant("x", np.ones((1, 4), np.float32))]
+    node = helper.make_node("Relu", ["x"], ["y"])
+    assert "has no inputs" in refusal(save(tmp_path / "m.onnx", [node], [], Y, stored))
+
+
 def test_a_broken_graph_shows_the_first_fault(tmp_path: Path) -> None:
     node = helper.make_node("Gemm", ["x", "nowhere"], ["y"])
     assert "breaks the ONNX standard" in refusal(save(tmp_path / "m.onnx", [node], X, Y))

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from fitment_compress.errors import TechniqueError
 from fitment_compress.graph import attribute, constants, input_values, walk
+from fitment_compress.source import QUANTISED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from onnx import ModelProto, NodeProto
-
-QUANTISED: Final = frozenset(
-    {
-        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulNBits"),
-        *("MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
-    }
-)
-"""Operators that only a model has that is quantised already."""
 
 
 def refuse_quantised(model: ModelProto) -> None:
