@@ -197,6 +197,7 @@ CASES: dict[str, Case] = {
     "ReduceMean": Case([node("ReduceMean", axes=[2, 3], keepdims=0)]),
     "ReduceMean by input": Case([node("ReduceMean", "at")], stored={"at": whole(-1)}, opset=18),
     "Gather": Case([node("Gather", "at", axis=1)], stored={"at": np.array([[0, -1], [2, 2]])}),
+    "Gather one": Case([node("Gather", "at", axis=1)], stored={"at": np.array(2)}),
     "Shape": Case(
         [
             helper.make_node("Shape", ["x"], ["lengths"]),

@@ -238,6 +238,11 @@ def test_stored_integers_survive_being_read(kind: str, axis: int | None, seed: i
     np.testing.assert_allclose(weight().detach().numpy(), exact, rtol=1e-5)
 
 
+def test_a_single_stored_integer_stays_one() -> None:
+    grid = Grid(np.array(0.5, np.float32), np.array(0, np.int8), None, -128, 127)
+    assert QuantisedWeight(np.array(7, np.int8), grid).stored().shape == ()
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_rounding_passes_gradients_inside_the_range_only(count: int) -> None:
     scale = np.full(count if count > 1 else (), 0.5, np.float32)

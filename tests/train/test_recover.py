@@ -21,7 +21,14 @@ from fitment_compress.training.learn import fresh, learn
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import Dataset
 from support.compress_models import load, random
-from support.runtime_models import constant, save, save_conv_classifier, save_gru, save_mlp
+from support.runtime_models import (
+    constant,
+    save,
+    save_conv_classifier,
+    save_gru,
+    save_mlp,
+    save_two_inputs,
+)
 from support.train_models import agreement, balanced, images, run, save_separable, stored, taught
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: make test-train")
@@ -158,8 +165,146 @@ def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     model = load(balanced_classifier(tmp_path / "m.onnx"))
     network = Network(model)
     replace_initializer(model, "b", stored(model)["b"] * 2)
-    with pytest.raises(TechniqueError, match="does not compute what was trained: logits"):
+    with pytest.raises(TechniqueError, match="something else than training: logits"):
         refuse_difference(model, network, {"image": torch.from_numpy(random(3, 4, 1, 8, 8))})
+
+
+def test_a_graph_that_pytorch_runs_otherwise_is_refused_before_anything_is_learnt(
+    tmp_path: Path,
+) -> None:
+    same = {"auto_pad": "SAME_UPPER", "dilations": [2, 2]}  # which the runtime pads in its own way
+    source = save(
+        tmp_path / "same.onnx",
+        [
+            helper.make_node("MaxPool", ["image"], ["m"], kernel_shape=[2, 2], **same),
+            helper.make_node("Conv", ["m", "w"], ["h"]),
+            helper.make_node("GlobalAveragePool", ["h"], ["y"]),
+        ],
+        [("image", "float32", ["n", 1, 8, 8])],
+        [("y", "float32", ["n", 4, 1, 1])],
+        [constant("w", random(0, 4, 1, 3, 3))],
+    )
+    told: list[float] = []
+    with pytest.raises(TechniqueError, match="something else than training: y"):
+        taught(source, source, images(64), [recover()], tmp_path, tell=lambda *w: told.append(w[0]))
+    assert not told
+
+
+def test_weights_that_are_no_numbers_after_the_last_step_are_refused(tmp_path: Path) -> None:
+    source = save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("MatMul", ["x", "w"], ["h"]),
+            helper.make_node("Abs", ["h"], ["a"]),
+            helper.make_node("Sqrt", ["a"], ["y"]),
+        ],
+        [("x", "float32", ["n", 8])],
+        [("y", "float32", ["n", 1])],
+        [constant("w", random(0, 8, 1))],
+    )
+    x = random(1, 16, 8)
+    x[3] = 0.0  # where a root has no slope
+    samples, lesson = Dataset({"x": x}, None, None), recover(epochs=1, batch=16)
+    with pytest.raises(TechniqueError, match="NaN or infinite numbers in y"):
+        taught(source, source, samples, [lesson], tmp_path)
+
+
+def test_a_teacher_that_gives_no_numbers_is_named(tmp_path: Path) -> None:
+    source = save(
+        tmp_path / "m.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Log", ["h"], ["y"])],
+        [("x", "float32", ["n", 8])],
+        [("y", "float32", ["n", 1])],
+        [constant("w", random(0, 8, 1))],
+    )
+    samples = Dataset({"x": random(1, 600, 8)}, None, None)
+    with pytest.raises(TechniqueError, match="output y is NaN or infinite for some training"):
+        taught(source, source, samples, [recover()], tmp_path)
+    positive = Dataset({"x": abs(random(1, 600, 8)) * np.sign(random(0, 8, 1).T)}, None, None)
+    positive.inputs["x"][1] *= -1  # not among those that are looked at first
+    with pytest.raises(TechniqueError, match="output y is NaN or infinite for some training"):
+        taught(source, source, positive, [recover()], tmp_path)
+
+
+def test_one_number_behind_a_quantiser_is_compared_too(tmp_path: Path) -> None:
+    source = save(
+        tmp_path / "m.onnx",
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [("x", "float32", ["n", 8])],
+        [("y", "float32", ["n", 1])],
+        [constant("w", random(0, 8, 1))],
+    )
+    sample = Dataset({"x": random(1, 1, 8)}, None, None)
+    model = taught(source, source, sample, [("int8-static", {})], tmp_path)
+    network = Network(model)
+    name = next(name for name in network.weights if name.startswith("w"))
+    replace_initializer(model, name, -stored(model)[name])
+    with pytest.raises(TechniqueError, match="something else than training: y"):
+        refuse_difference(model, network, {"x": torch.from_numpy(sample.inputs["x"])})
+
+
+@pytest.mark.parametrize("batch_norm", [True, False])
+def test_models_of_half_precision_learn(tmp_path: Path, batch_norm: bool) -> None:
+    source = save_separable(tmp_path / "m.onnx")
+    lesson = recover(epochs=1, batch_norm=batch_norm)
+    model = taught(source, source, images(64), [("fp16", {}), lesson], tmp_path)
+    assert {values.dtype for values in weight_initializers(model).values()} == {np.dtype("f2")}
+    feeds = {"image": torch.from_numpy(random(3, 4, 1, 8, 8))}
+    rounded = Network(model)
+    with torch.no_grad():
+        for weight in rounded.weights.values():
+            weight.latent.mul_(1.0003)  # as operators that round to 16 bits differ
+    refuse_difference(model, rounded, feeds)
+
+
+def test_labels_that_are_no_classes_of_the_model_are_left_out_and_told(tmp_path: Path) -> None:
+    source = balanced_classifier(tmp_path / "m.onnx")
+    for wrong in (-1, 4):
+        samples = images(16, label=np.array([wrong, *range(4), *range(4), *range(4), 0, 1, 2]))
+        given = Context([], tmp_path, source, samples)
+        learn(load(source), RecoverOptions(epochs=1, batch=8), given)
+        (note,) = given.findings.notes
+        assert f"run from {min(wrong, 0)} to {max(wrong, 3)}, and the model has 4 classes" in note
+    foreign = images(16, label=np.tile(np.arange(4), 4).astype(">i8"))
+    given = Context([], tmp_path, source, foreign)
+    learn(load(source), RecoverOptions(epochs=1, batch=8), given)
+    assert not given.findings.notes
+
+
+def test_features_of_several_rows_per_sample_are_matched(tmp_path: Path) -> None:
+    source = save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("Reshape", ["x", "steps"], ["s"]),
+            helper.make_node("Gemm", ["s", "w"], ["h"]),
+            helper.make_node("Reshape", ["h", "together"], ["y"]),
+        ],
+        [("x", "float32", ["n", 8])],
+        [("y", "float32", ["n", 6])],
+        [
+            constant("w", random(0, 4, 3)),
+            constant("steps", np.array([-1, 4])),
+            constant("together", np.array([-1, 6])),
+        ],
+    )
+    samples = Dataset({"x": random(1, 64, 8)}, None, None)
+    lesson = recover(feature_weight=1.0, epochs=2)
+    assert stored(taught(source, source, samples, [lesson], tmp_path))["w"].shape == (4, 3)
+
+
+def test_one_sample_teaches_a_layer_without_space(tmp_path: Path) -> None:
+    source = save(
+        tmp_path / "m.onnx",
+        [
+            helper.make_node("GlobalAveragePool", ["image"], ["p"]),
+            helper.make_node("Conv", ["p", "w"], ["y"]),
+        ],
+        [("image", "float32", ["n", 1, 8, 8])],
+        [("y", "float32", ["n", 4, 1, 1])],
+        [constant("w", random(0, 4, 1, 1, 1))],
+    )
+    model = taught(source, source, images(1), [recover(epochs=1, batch_norm=True)], tmp_path)
+    assert np.isfinite(stored(model)["w"]).all()
 
 
 def test_models_that_are_no_classifiers_learn_by_squared_error(tmp_path: Path) -> None:
@@ -231,6 +376,34 @@ def test_what_cannot_be_learnt_says_why(tmp_path: Path) -> None:
     gru = save_gru(tmp_path / "gru.onnx")
     with pytest.raises(TechniqueError, match="GRU"):
         learn(load(gru), lesson, Context([], tmp_path, gru, images(8)))
+    whole = save(
+        tmp_path / "whole.onnx",
+        [
+            helper.make_node("MatMul", ["x", "w"], ["h"]),
+            helper.make_node("Cast", ["h"], ["y"], to=onnx.TensorProto.INT64),
+        ],
+        [("x", "float32", ["n", 8])],
+        [("y", "int64", ["n", 3])],
+        [constant("w", random(0, 8, 3))],
+    )
+    eight = Dataset({"x": random(1, 8, 8)}, None, None)
+    with pytest.raises(TechniqueError, match="all are whole numbers"):
+        learn(load(whole), lesson, Context([], tmp_path, whole, eight))
+    steps = load(whole)
+    steps.graph.node[1].output[0] = "i"
+    steps.graph.node.append(helper.make_node("Cast", ["i"], ["y"], to=onnx.TensorProto.FLOAT))
+    steps.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.FLOAT
+    onnx.save(steps, whole)
+    with pytest.raises(TechniqueError, match="changes its outputs smoothly"):
+        learn(steps, lesson, Context([], tmp_path, whole, eight))
+
+
+def test_samples_that_the_runtime_refuses_are_told_in_its_words(tmp_path: Path) -> None:
+    source = save_two_inputs(tmp_path / "two.onnx")
+    tokens = np.arange(16)  # the model knows five
+    samples = Dataset({"features": random(0, 16, 4), "token": tokens}, None, None)
+    with pytest.raises(TechniqueError, match=r"out of data bounds.*Correct the samples"):
+        learn(load(source), RecoverOptions(), Context([], tmp_path, source, samples))
 
 
 def test_models_without_a_batch_axis_are_refused(tmp_path: Path) -> None:

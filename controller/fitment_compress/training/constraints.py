@@ -188,4 +188,4 @@ def along(factors: Tensor, axis: int | None, rank: int) -> Tensor:
 def to_array(values: Tensor, kind: Any) -> NDArray[Any]:
     """A contiguous array of the given type; no zero is negative, for equal bytes pack better."""
     array = values.detach().contiguous().numpy()
-    return np.ascontiguousarray((array + array.dtype.type(0)).astype(kind))
+    return np.asarray(array + array.dtype.type(0), kind, order="C")

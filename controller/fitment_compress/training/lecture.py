@@ -64,7 +64,7 @@ class Lecture:
 
     def label(self, labels: NDArray[Any], classes: int) -> None:
         """Teach the labels too: class numbers, (count,)."""
-        self._labels = torch.nn.functional.one_hot(torch.from_numpy(labels).long(), classes).float()
+        self._labels = torch.nn.functional.one_hot(tensor(labels), classes).float()
 
     def some(self, limit: int) -> dict[str, Tensor]:
         """The feeds of at most `limit` samples from the whole length, unchanged."""
@@ -113,7 +113,9 @@ class _Memory:
         said: Mapping[str, Tensor] = ask()
         count = len(self._known)
         needed = sum(4 * count * values.numel() // len(chosen) for values in said.values())
-        if needed <= REMEMBERED_BYTES:
+        # Features may have more rows than samples, such as one per time step.
+        rows = all(len(values) == len(chosen) for values in said.values())
+        if rows and needed <= REMEMBERED_BYTES:
             for name, values in said.items():
                 kept = self._values.setdefault(name, values.new_empty(count, *values.shape[1:]))
                 kept[chosen] = values

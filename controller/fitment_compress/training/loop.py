@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnx import ModelProto
 from torch import Tensor
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.graph import WEIGHTED_OPERATORS
+from fitment_compress.graph import WEIGHTED_OPERATORS, sort_nodes
 from fitment_compress.techniques.base import Context
 from fitment_compress.training.constraints import WeightMaker
 from fitment_compress.training.lecture import Lecture
@@ -22,7 +23,7 @@ from fitment_compress.training.network import Network
 from fitment_compress.training.norm import fold_norms, give_biases, insert_norms
 from fitment_compress.training.objective import Objective, are_probabilities
 from fitment_compress.training.reference import FREE_FIX, Reference
-from fitment_compress.training.verify import refuse_difference
+from fitment_compress.training.verify import is_quantised, refuse_difference
 
 PROBED_SAMPLES: Final = 256
 """Samples for the statistics that training starts from."""
@@ -40,6 +41,7 @@ def train(
     """See `learn.learn`."""
     student_model = ModelProto()
     student_model.CopyFrom(model)
+    sort_nodes(student_model)
     if lesson.batch_norm:
         give_biases(student_model)
     assert context.source is not None
@@ -54,9 +56,11 @@ def train(
         lecture = Lecture(lesson, context.training, teacher, context.seed)
         feeds = lecture.some(PROBED_SAMPLES)
         objective = _objective(lesson, lecture, context, student, teacher, features, feeds)
+        if not is_quantised(student_model):  # whose saturation on this machine may be learnt away
+            refuse_difference(student_model, Network(student_model).freeze(), feeds)
         if lesson.batch_norm:
             insert_norms(student, student_model, feeds)
-        _fit(student, lesson, lecture, objective, context)
+        _fit(student, lesson, lecture, objective, teacher, context)
         fold_norms(student, student_model)
         student.write(student_model)
         refuse_difference(student_model, student.freeze(), feeds)
@@ -93,17 +97,23 @@ def _objective(
 ) -> Objective:
     """What to ask for, decided on the teacher's outputs."""
     his = teacher(feeds)
+    _refuse_no_numbers(teacher, his)
     _refuse_fixed_batches(teacher, feeds, his)
     with torch.no_grad():
         own = student.eval()(feeds)
     label = context.training.label if context.training is not None else None
     first = teacher.outputs[0]
-    classes = his[first].ndim == 2 and his[first].shape[1] > 1
+    classes = his[first].is_floating_point() and his[first].ndim == 2 and his[first].shape[1] > 1
     if label is not None:  # as the default metric reads labels
         classes = classes and label.ndim == 1 and label.dtype.kind in "iub"
-    if classes and label is not None and lesson.label_weight and label.max() < his[first].shape[1]:
-        lecture.label(label, his[first].shape[1])
+    if classes and label is not None and lesson.label_weight:
+        _teach_labels(lecture, label, his[first].shape[1], context)
     pairs = [features] if features and own[features[0]].shape == his[features[1]].shape else []
+    if not any(his[name].is_floating_point() for name in teacher.outputs):
+        raise TechniqueError(
+            "No output of this model could be learnt: all are whole numbers.",
+            "Export it with its scores as an output, or use techniques that do not learn.",
+        )
     return Objective(
         lesson=lesson,
         scores=first if classes else None,
@@ -115,6 +125,27 @@ def _objective(
         },
         features=[(mine, theirs, _variance(his[theirs])) for mine, theirs in pairs],
     )
+
+
+def _teach_labels(lecture: Lecture, label: NDArray[Any], classes: int, context: Context) -> None:
+    low, high = int(label.min()), int(label.max())
+    if low >= 0 and high < classes:
+        lecture.label(label, classes)
+    else:
+        context.findings.notes.append(
+            f"The labels of the training samples were not learnt from: they run from {low} to "
+            f"{high}, and the model has {classes} classes, numbered from 0."
+        )
+
+
+def _refuse_no_numbers(teacher: Reference, said: Mapping[str, Tensor]) -> None:
+    """Raise TechniqueError where the teacher itself says NaN or infinity."""
+    for name in teacher.outputs:
+        if not bool(torch.isfinite(said[name]).all()):
+            raise TechniqueError(
+                f"The source model's output {name} is NaN or infinite for some training samples.",
+                "Remove these samples, or scale them as those that the model was trained on.",
+            )
 
 
 def _variance(values: Tensor) -> Tensor:
@@ -129,7 +160,11 @@ def _refuse_fixed_batches(
     count = len(next(iter(feeds.values())))
     for name in teacher.outputs:
         batch, single = together[name], alone[name]
-        if len(batch) != count or not torch.allclose(batch[:1], single, rtol=1e-2, atol=1e-3):
+        if (
+            not batch.ndim
+            or len(batch) != count
+            or not torch.allclose(batch[:1], single, rtol=1e-2, atol=1e-3)
+        ):
             raise TechniqueError(
                 "This model computes something else for a batch than for its samples alone.",
                 FREE_FIX,
@@ -137,7 +172,12 @@ def _refuse_fixed_batches(
 
 
 def _fit(
-    student: Network, lesson: Lesson, lecture: Lecture, objective: Objective, context: Context
+    student: Network,
+    lesson: Lesson,
+    lecture: Lecture,
+    objective: Objective,
+    teacher: Reference,
+    context: Context,
 ) -> None:
     steps = max(1, round(lesson.epochs * lecture.per_epoch))
     optimiser = torch.optim.AdamW(_groups(student, lesson))
@@ -147,6 +187,11 @@ def _fit(
     mean, told = 0.0, -1
     for step, batch in enumerate(lecture.batches(steps)):
         loss = objective(student(batch.feeds), batch.teacher, batch.targets)
+        if not loss.requires_grad:
+            raise TechniqueError(
+                "Nothing that this model stores changes its outputs smoothly.",
+                "Leave this step out.",
+            )
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, LARGEST_GRADIENT)
@@ -154,6 +199,7 @@ def _fit(
         schedule.step()
         mean += (loss.item() - mean) / min(step + 1, 50)
         if not math.isfinite(mean):
+            _refuse_no_numbers(teacher, batch.teacher)
             raise TechniqueError(
                 f"The loss became infinite at a rate of {lesson.rate}.", "Choose a lower rate."
             )

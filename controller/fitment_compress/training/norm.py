@@ -64,6 +64,8 @@ def insert_norms(network: Network, model: ModelProto, feeds: Mapping[str, Tensor
     with torch.no_grad():
         seen = probe(feeds)
     for index, value in places.items():
+        if seen[value].numel() == seen[value].shape[1]:
+            continue  # one number per channel, of a single sample, has no variance
         network.norms[str(index)] = _neutral(seen[value])
 
 

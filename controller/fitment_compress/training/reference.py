@@ -64,20 +64,24 @@ class Reference:
         """The outputs and the watched values, by name, numbers as float32 or int64.
 
         Raises:
-            TechniqueError: the graph does not take this many samples at once.
+            TechniqueError: the graph does not take this many samples at once, or not these.
         """
         arrays = {name: _fed(values, self._types[name]) for name, values in feeds.items()}
         try:
             found = self._session.run(self._names, arrays)
         except Exception as error:  # onnxruntime's errors have no common class
-            raise TechniqueError("This model takes no batches.", FREE_FIX) from error
+            words = " ".join(str(error).split())
+            raise TechniqueError(
+                f"This model takes no batches, or not these samples: {words}.",
+                f"Correct the samples if it is about their values. {FREE_FIX}",
+            ) from error
         return {name: tensor(values) for name, values in zip(self._names, found, strict=True)}
 
 
 def tensor(values: NDArray[Any]) -> Tensor:
     """Floating-point numbers as float32, whole numbers as int64: all that operators ask for."""
     kind = {"f": np.float32, "i": np.int64, "u": np.int64}.get(values.dtype.kind, values.dtype)
-    return torch.from_numpy(np.ascontiguousarray(values.astype(kind, copy=False)))
+    return torch.from_numpy(np.asarray(values, kind, order="C"))
 
 
 def _fed(values: Tensor, kind: str) -> NDArray[Any]:
