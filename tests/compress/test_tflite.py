@@ -22,7 +22,7 @@ from fitment_compress.techniques.base import Context
 from fitment_contract.variant import TensorSpec
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import load_dataset
-from support.compress_models import classifier, load, outputs_of, save_npz
+from support.compress_models import classifier, load, outputs_of, save_elementwise, save_npz
 from support.runtime_models import constant, save, save_mlp, save_two_inputs
 from support.tflite_converter import needs_converter, random_feeds, save_awkward, save_padded_pools
 
@@ -118,9 +118,7 @@ def test_minmax_holds_an_outlier_that_the_average_cuts(tmp_path: Path) -> None:
 def test_what_cannot_be_quantised_says_why(tmp_path: Path) -> None:
     feeds = models.images(4)
     small = applied("tflite-quantise", models.classifier(), feeds, tmp_path, mode="dynamic")
-    with pytest.raises(
-        TechniqueError, match=r"holds integers already\. Quantise what `to-tflite` makes"
-    ):
+    with pytest.raises(TechniqueError, match=r"are int8 already\. Quantise what `to-tflite` makes"):
         applied("tflite-quantise", small, feeds, tmp_path)
     with pytest.raises(TechniqueError, match="int8 needs calibration samples"):
         applied("tflite-quantise", models.classifier(), [], tmp_path)
@@ -313,6 +311,9 @@ def test_half_precision_is_stored_and_not_computed_with(tmp_path: Path) -> None:
     found = run(content, tmp_path, [samples.feeds(index) for index in range(len(samples))])
     wanted = outputs_of(model, data)[0]
     assert 0 < abs(np.concatenate(found) - wanted).max() < 1e-2 * abs(wanted).max()
+    elementwise = save_elementwise(tmp_path / "e.onnx")
+    with pytest.raises(TechniqueError, match="no weight of this model"):
+        converted(elementwise, random_feeds({"x": (1, 6)}), tmp_path, precision="fp16")
 
 
 @needs_converter

@@ -42,14 +42,14 @@ class FileFacts:
         parameters: stored numbers that were learnt.
         macs: multiply-accumulates of one inference in convolutions and matrix products.
         integer: some of that arithmetic is meant to run on integers.
-        quantised: some of the stored weights are integers.
+        precisions: of all stored weights.
     """
 
     precision: str
     parameters: int
     macs: int
     integer: bool
-    quantised: bool
+    precisions: frozenset[str]
 
 
 def tools() -> ModuleType:
@@ -115,7 +115,7 @@ def file_facts(content: bytes) -> FileFacts:
         parameters=sum(counts.values()) + sum(integer_biases),
         macs=sum(_macs(kind, op, tensors) for kind, op in weighted),
         integer=any(kind_of(tensors[op.inputs[1]].type).startswith("INT") for _, op in weighted),
-        quantised=any(precision.startswith("int") for precision in counts),
+        precisions=frozenset(counts),
     )
 
 

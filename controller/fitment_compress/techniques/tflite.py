@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
+from fitment_compress.errors import TechniqueError
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
 
 if TYPE_CHECKING:
@@ -75,6 +76,11 @@ class ToTflite(Technique[ToTfliteOptions]):
         content = ends.content()
         if options.precision == "fp16":
             content = quantise(content, "fp16")
+            if "fp16" not in flatbuffer.file_facts(content).precisions:
+                raise TechniqueError(
+                    "The quantiser found no weight of this model that it can store as halves.",
+                    "Use precision fp32; halves are known of convolutions and of Gemm.",
+                )
         context.tell(0.9, "comparing with the ONNX model")
         result = context.scratch / "converted.tflite"
         result.write_bytes(content)

@@ -63,11 +63,10 @@ class TfliteQuantise(Technique[TfliteQuantiseOptions]):
         from fitment_compress.converter.quantise import STATIC_MODES, quantise
         from fitment_compress.quantisation.calibration import spread
 
-        before = file_facts(model)
-        if before.precision != "fp32" or before.quantised:
-            held = "integers" if before.quantised else before.precision
+        held = file_facts(model).precisions - {"fp32"}
+        if held:
             raise TechniqueError(
-                f"This file holds {held} already.",
+                f"Weights of this file are {' and '.join(sorted(held))} already.",
                 "Quantise what `to-tflite` makes without options.",
             )
         feeds = context.calibration
@@ -75,7 +74,7 @@ class TfliteQuantise(Technique[TfliteQuantiseOptions]):
             raise TechniqueError(f"The mode {options.mode} needs calibration samples.")
         chosen = list(spread(feeds, options.samples))
         content = quantise(model, options.mode, chosen, options.calibration)
-        if not file_facts(content).quantised:
+        if file_facts(content).precisions <= {"fp32"}:
             raise TechniqueError("The quantiser found nothing in this model that it can quantise.")
         refuse_unusable(content, feeds[:1], context.scratch)
         return content
