@@ -26,6 +26,8 @@ from support.quantisation_models import (
     made,
     save_residual,
 )
+from support.structure_models import Network
+from support.structure_models import feeds_of as network_feeds
 
 COARSE: dict[str, Any] = {"per_channel": False, "stem": "integer"}
 """Options under which the shipped fashion model loses more than a tenth of its accuracy."""
@@ -118,3 +120,13 @@ def test_a_float_model_is_refused(tmp_path: Path) -> None:
     model = save_residual(tmp_path / "m.onnx")
     with pytest.raises(TechniqueError, match="bias-correct works on DequantizeLinear"):
         made(model, tmp_path, feeds_of(4), ("bias-correct", {}))
+
+
+def test_a_bias_that_is_computed_stays_as_it_is() -> None:
+    net = Network(0, 12)
+    computed, hidden = net.gemm("x", 16), net.node("Relu", net.gemm("x", 16))
+    weight = net.weight("w", 16, 16)
+    summed = net.node("Gemm", hidden, weight, computed, width=16)
+    exact = net.model(net.gemm(summed, 4))
+    feeds = network_feeds(exact, 8)
+    assert correct_biases(quantised(exact, feeds), exact, feeds) == 3

@@ -113,13 +113,14 @@ def _means(model: ModelProto, names: Iterable[str], samples: Samples) -> dict[st
 
 
 def _bias(model: ModelProto, node: NodeProto) -> NodeProto | None:
-    """The DequantizeLinear that gives an integer layer its bias, if that is no other's bias too."""
+    """The DequantizeLinear that gives an integer layer its bias, stored and no other's bias too."""
     if len(node.input) < 3:
         return None
+    stored = {tensor.name for tensor in model.graph.initializer}
     readers = sum(node.input[2] in other.input for other in model.graph.node)
     makers: list[NodeProto] = [other for other in model.graph.node if node.input[2] in other.output]
     for maker in makers:
-        if maker.op_type == "DequantizeLinear" and readers == 1:
+        if maker.op_type == "DequantizeLinear" and readers == 1 and maker.input[0] in stored:
             return maker
     return None
 
