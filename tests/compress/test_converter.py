@@ -198,8 +198,19 @@ def test_only_a_converter_is_replaced_or_removed(tmp_path: Path) -> None:
             change(tmp_path / "photos")
     assert (tmp_path / "photos" / "cat.png").exists()
     folder = pretend_installed(tmp_path / "converter")
+    link = tmp_path / "link"
+    link.symlink_to(folder)
+    with pytest.raises(ConverterError, match=r"cannot be deleted: .*link.*delete it yourself"):
+        environment.remove(link)
     assert environment.remove(folder) == folder
     assert environment.remove(folder) is None
+
+
+def test_a_damaged_marker_is_no_installation(tmp_path: Path) -> None:
+    folder = pretend_installed(tmp_path / "converter")
+    for damaged in ("", "{", "[1]", "7"):
+        (folder / environment.MARKER).write_text(damaged)
+        assert not environment.status(folder).installed
 
 
 def test_the_command_shows_and_removes(tmp_path: Path) -> None:

@@ -64,8 +64,8 @@ def status(folder: Path | None = None) -> Status:
     """What is in `folder`, or in the default one."""
     folder = folder or default_folder()
     try:
-        marker = json.loads((folder / MARKER).read_text("utf-8"))
-    except (OSError, ValueError):
+        marker = dict(json.loads((folder / MARKER).read_text("utf-8")))
+    except (OSError, ValueError, TypeError):
         return Status(folder, installed=False)
     whole = _interpreter(folder).exists()
     current = marker.get("requirements") == _digest()
@@ -144,13 +144,19 @@ def remove(folder: Path | None = None) -> Path | None:
     """Delete the environment; the folder that is gone, None when there was none.
 
     Raises:
-        ConverterError: the folder holds something else.
+        ConverterError: the folder holds something else, or cannot be deleted.
     """
     folder = (folder or default_folder()).absolute()
     if not folder.exists():
         return None
     _refuse_foreign(folder)
-    shutil.rmtree(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ConverterError(
+            f"{folder} cannot be deleted: {error.strerror or error}.",
+            "Make it writable, or delete it yourself.",
+        ) from error
     return folder
 
 
