@@ -13,14 +13,15 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from fitment_compress.compress import FULL, CompressRequest, Effort, compress
+from fitment_compress.data import save_dataset
 from fitment_compress.errors import SamplesError, SourceError
 from fitment_compress.progress import Progress
 from fitment_contract.portfolio import Portfolio
+from fitment_runtime.dataset import LABEL, Dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,25 +34,13 @@ TOLERANCE: Final = 1e-4
 
 COMPARED_SAMPLES: Final = 16
 
+FROZEN_FIX: Final = (
+    "Look for what depends on values or shapes in Python, such as len(x): exporters freeze it."
+)
+
 Batches = Iterable[Any]
-"""A data loader: batches are a tensor, a tuple of tensors with the labels last, or a mapping."""
-
-
-@dataclass(frozen=True)
-class _Samples:
-    """What a loader gave, in one array per input."""
-
-    inputs: Mapping[str, NDArray[Any]]
-    label: NDArray[Any] | None
-
-    def save(self, path: Path) -> Path:
-        import numpy as np
-
-        arrays = dict(self.inputs)
-        if self.label is not None:
-            arrays["label"] = self.label
-        np.savez(path, **arrays)  # type: ignore[arg-type]  # its stub names a keyword
-        return path
+"""A data loader: batches are a tensor, a tuple of tensors with the labels last, or a mapping from
+the names of the inputs, and `label`, to tensors."""
 
 
 def compress_module(
@@ -89,12 +78,16 @@ def compress_module(
     learnt = None if train is None else _collected(train, input_names, "train")
     with tempfile.TemporaryDirectory(prefix="fitment-export-") as scratch:
         folder = Path(scratch)
+        evaluated, trained = folder / "evaluate.npz", folder / "train.npz"
+        save_dataset(evaluated, scored, packed=False)
+        if learnt is not None:
+            save_dataset(trained, learnt, packed=False)
         first = {key: values[:COMPARED_SAMPLES] for key, values in scored.inputs.items()}
         return compress(
             CompressRequest(
                 model=export_module(module, first, folder / f"{name}.onnx"),
-                data=scored.save(folder / "evaluate.npz"),
-                training=None if learnt is None else learnt.save(folder / "train.npz"),
+                data=evaluated,
+                training=None if learnt is None else trained,
                 output=output,
                 name=name,
                 recipes=recipes,
@@ -118,12 +111,12 @@ def export_module(module: Any, samples: Mapping[str, NDArray[Any]], path: Path) 
     Raises:
         SourceError: the export failed, or the file computes something else than the module.
     """
+    import numpy as np
     import torch
 
-    arguments = tuple(torch.from_numpy(values.copy()) for values in samples.values())
     module.eval()
-    with torch.no_grad():
-        expected = [tensor.numpy() for tensor in _flat(module(*arguments))]
+    expected = _outputs(module, samples)
+    arguments = _arguments(samples)
     names = [f"output{index}" for index in range(len(expected))]
     axes = {key: {0: "batch"} for key in (*samples, *names)}
     try:
@@ -143,7 +136,43 @@ def export_module(module: Any, samples: Mapping[str, NDArray[Any]], path: Path) 
             "Export it yourself, and compress the ONNX file.",
         ) from error
     _prove(path, samples, expected)
+    # Another number of samples than the exporter saw: what it froze shows.
+    count = 1 if len(next(iter(samples.values()))) > 1 else 2
+    other = {key: np.resize(values, (count, *values.shape[1:])) for key, values in samples.items()}
+    _prove(path, other, _outputs(module, other))
     return path
+
+
+def _arguments(samples: Mapping[str, NDArray[Any]]) -> tuple[Any, ...]:
+    import torch
+
+    return tuple(torch.from_numpy(values.copy()) for values in samples.values())
+
+
+def _outputs(module: Any, samples: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+    """What the module gives.
+
+    Raises:
+        SourceError: it fails on these samples, or gives something else than tensors.
+    """
+    import torch
+
+    try:
+        with torch.no_grad():
+            outputs = module(*_arguments(samples))
+    except Exception as error:  # a module is anybody's code
+        raise SourceError(
+            f"The module does not run on the samples: {type(error).__name__}: {_first_line(error)}",
+            "Move it to the CPU, and give one tensor per argument, of the types that it takes.",
+        ) from error
+    flat = list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
+    strange = [type(each).__name__ for each in flat if not isinstance(each, torch.Tensor)]
+    if strange:
+        raise SourceError(
+            f"The module gives {', '.join(strange)} among its outputs.",
+            "Wrap it in a module that gives one tensor or a tuple of tensors.",
+        )
+    return [tensor.numpy() for tensor in flat]
 
 
 def _prove(
@@ -153,42 +182,67 @@ def _prove(
     from fitment_runtime.catalog import find_runtime
     from fitment_runtime.errors import RuntimeFailure
 
+    count = len(next(iter(samples.values())))
     try:
         found = find_runtime("onnxruntime").load(path).run(samples)
     except RuntimeFailure as error:
         raise SourceError(
-            f"The exported file does not run: {error.detail}", "Compress an ONNX file that does."
+            f"The exported file does not run on {count} samples at once: {error.detail}.",
+            FROZEN_FIX,
         ) from error
     changed = difference(expected, found)
-    if changed > TOLERANCE:
+    if not changed <= TOLERANCE:
         raise SourceError(
-            f"The exported file computes something else than the module: outputs differ by "
-            f"{changed:.2g} of their largest value.",
-            "Look for what depends on values or shapes in Python, which exporters freeze.",
+            f"The exported file computes something else than the module: on {count} samples, "
+            f"outputs differ by {changed:.2g} of their largest value.",
+            FROZEN_FIX,
         )
 
 
-def _collected(batches: Batches, names: Sequence[str], argument: str) -> _Samples:
+def _collected(batches: Batches, names: Sequence[str], argument: str) -> Dataset:
     import numpy as np
 
     parts = [_parts(batch, names, argument) for batch in batches]
     if not parts:
         raise SamplesError(f"The loader {argument!r} gives no batch.", "Give at least one sample.")
-    columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    try:
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+    except ValueError as error:
+        raise SamplesError(
+            f"The batches of {argument!r} do not fit together: {error}.",
+            "Give labels in all batches or in none, and tensors that differ in their first axis "
+            "only, which counts the samples.",
+        ) from error
     label = columns[len(names)] if len(columns) > len(names) else None
-    return _Samples(dict(zip(names, columns, strict=False)), label)
+    if label is not None and LABEL in names:
+        raise SamplesError(
+            f"The labels of {argument!r} and an input are both called {LABEL!r}.",
+            "Choose another name for the input in input_names.",
+        )
+    return Dataset(dict(zip(names, columns, strict=False)), label, None)
 
 
 def _parts(batch: Any, names: Sequence[str], argument: str) -> list[NDArray[Any]]:
     """The arrays of one batch: one per input, and the labels when there are any."""
     import torch
 
-    if isinstance(batch, torch.Tensor):
-        tensors = [batch]
-    elif isinstance(batch, Mapping):
-        tensors = [batch[key] for key in (*names, "label") if key in batch]
+    if isinstance(batch, Mapping):
+        missing = [name for name in names if name not in batch]
+        if missing:
+            raise SamplesError(
+                f"A batch of {argument!r} has no {', '.join(missing)}; it has "
+                f"{', '.join(map(str, batch))}.",
+                "Name the inputs in input_names as the batches do, in the module's order.",
+            )
+        tensors = [batch[key] for key in dict.fromkeys((*names, LABEL)) if key in batch]
     else:
-        tensors = list(batch)
+        tensors = list(batch) if isinstance(batch, (tuple, list)) else [batch]
+    strange = [type(each).__name__ for each in tensors if not isinstance(each, torch.Tensor)]
+    if strange:
+        raise SamplesError(
+            f"A batch of {argument!r} holds {', '.join(strange)} where tensors are expected.",
+            "Give batches of tensors, as torch.utils.data.DataLoader makes them.",
+        )
     if not len(names) <= len(tensors) <= len(names) + 1:
         raise SamplesError(
             f"A batch of {argument!r} holds {len(tensors)} tensors, and the model has "
@@ -196,10 +250,6 @@ def _parts(batch: Any, names: Sequence[str], argument: str) -> list[NDArray[Any]
             "Give one tensor per input, then optionally the labels; name inputs in input_names.",
         )
     return [tensor.detach().cpu().numpy() for tensor in tensors]
-
-
-def _flat(outputs: Any) -> list[Any]:
-    return list(outputs) if isinstance(outputs, (tuple, list)) else [outputs]
 
 
 def _first_line(error: Exception) -> str:

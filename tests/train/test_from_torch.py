@@ -41,6 +41,20 @@ class Branching(torch.nn.Module):
         return x * float(self.calls)
 
 
+class Counting(torch.nn.Module):
+    """Reads the number of samples in Python, which an exporter freezes."""
+
+    def forward(self, x: Any) -> Any:
+        return x.reshape(len(x), -1)
+
+
+class Named(torch.nn.Module):
+    """Gives its outputs by name."""
+
+    def forward(self, x: Any) -> Any:
+        return {"logits": 2.0 * x}
+
+
 def classifier() -> Any:
     torch.manual_seed(0)
     return torch.nn.Sequential(
@@ -68,6 +82,20 @@ def test_one_array_given_twice_stays_two_inputs(tmp_path: Path) -> None:
 def test_a_file_that_computes_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="computes something else"):
         export_module(Branching(), {"x": np.ones((2, 3), np.float32)}, tmp_path / "m.onnx")
+
+
+@pytest.mark.parametrize("count", [1, 4])
+def test_a_file_for_one_number_of_samples_is_refused(tmp_path: Path, count: int) -> None:
+    with pytest.raises(SourceError, match=r"exported file .* samples.* exporters freeze"):
+        export_module(Counting(), {"x": np.ones((count, 3), np.float32)}, tmp_path / "m.onnx")
+
+
+def test_a_module_that_does_not_run_or_gives_no_tensors_is_named(tmp_path: Path) -> None:
+    pixels = np.ones((2, 1, 8, 8), np.uint8)
+    with pytest.raises(SourceError, match="does not run on the samples: RuntimeError: Input type"):
+        export_module(classifier(), {"x": pixels}, tmp_path / "m.onnx")
+    with pytest.raises(SourceError, match=r"gives dict among its outputs\. Wrap it"):
+        export_module(Named(), {"x": np.ones((2, 3), np.float32)}, tmp_path / "m.onnx")
 
 
 def test_a_module_with_loaders_becomes_a_portfolio(tmp_path: Path) -> None:
@@ -102,3 +130,24 @@ def test_batches_that_do_not_fit_the_inputs_are_named(tmp_path: Path) -> None:
         )
     with pytest.raises(SamplesError, match="no batch"):
         compress_module(classifier(), evaluate=[], output=tmp_path / "out", name="net")
+
+
+@pytest.mark.parametrize(
+    ("batches", "names", "problem"),
+    [
+        ([{"left": torch.ones(4, 2), "label": torch.ones(4)}], ("left", "right"), "has no right"),
+        ([(torch.ones(4, 2), ["a"] * 4)], ("x",), "holds list where tensors"),
+        ([5], ("x",), "holds int where tensors"),
+        ([torch.ones(4, 2), torch.ones(4, 3)], ("x",), "do not fit together"),
+        ([(torch.ones(4, 2), torch.ones(4)), torch.ones(4, 2)], ("x",), "do not fit together"),
+        ([(torch.ones(4, 2), torch.tensor(3))], ("x",), "do not fit together"),
+        ([(torch.ones(4, 2), torch.ones(4))], ("label",), "both called 'label'"),
+    ],
+)
+def test_batches_that_do_not_fit_together_are_named(
+    tmp_path: Path, batches: Any, names: tuple[str, ...], problem: str
+) -> None:
+    with pytest.raises(SamplesError, match=problem):
+        compress_module(
+            Weighted(), evaluate=batches, output=tmp_path / "out", name="net", input_names=names
+        )
