@@ -136,6 +136,12 @@ def test_a_student_as_large_as_its_teacher_is_refused() -> None:
         DistilOptions(width=1.0)
 
 
+def test_a_depth_that_leaves_nothing_out_is_refused(tmp_path: Path) -> None:
+    model = teacher()
+    with pytest.raises(TechniqueError, match=r"depth of 0\.99 all \d blocks .*Lower `depth`"):
+        distilled(model, context(tmp_path, model, samples(8, seed=1)), width=1.0, depth=0.99)
+
+
 def test_choosing_needs_samples(tmp_path: Path) -> None:
     model = teacher()
     with pytest.raises(TechniqueError, match="too few samples to choose"):

@@ -343,6 +343,25 @@ def test_students_start_from_random_weights_and_match_features(tmp_path: Path) -
     assert agreement(better, source, TESTED) > agreement(student, source, TESTED) + 0.2
 
 
+@pytest.mark.parametrize(
+    ("kind", "shape", "attributes", "inputs"),
+    [
+        ("Conv", (64, 8, 3, 3), {"group": 2}, 72),
+        ("ConvTranspose", (16, 64, 3, 3), {"group": 2}, 72),
+        ("MatMul", (4, 50, 40), {}, 50),
+        ("Gemm", (50, 40), {}, 50),
+        ("Gemm", (50, 40), {"transB": 1}, 40),
+    ],
+)
+def test_random_weights_keep_the_size_of_signals(
+    kind: str, shape: tuple[int, ...], attributes: dict[str, int], inputs: int
+) -> None:
+    layer = helper.make_node(kind, ["x", "w"], ["y"], **attributes)
+    graph = helper.make_graph([layer], "g", [], [], [constant("w", random(0, *shape))])
+    drawn = stored(fresh(helper.make_model(graph), 1))["w"]
+    assert drawn.std() == pytest.approx(np.sqrt(2 / inputs), rel=0.1)
+
+
 def test_progress_is_told_to_the_end(tmp_path: Path) -> None:
     source = balanced_classifier(tmp_path / "m.onnx")
     told: list[tuple[float, str]] = []

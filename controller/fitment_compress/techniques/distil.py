@@ -102,8 +102,15 @@ def derive(model: ModelProto, options: DistilOptions, context: Context) -> Model
     from fitment_compress.structure.blocks import find_blocks
 
     fit = options.init == "inherit"
-    leaving = round((1 - options.depth) * len(find_blocks(model)))
-    if leaving:
+    if options.depth < 1:
+        blocks = len(find_blocks(model))
+        leaving = round((1 - options.depth) * blocks)
+        if not leaving:
+            raise TechniqueError(
+                f"At a depth of {options.depth:g} all {blocks} blocks of this model that could be "
+                "left out stay.",
+                "Lower `depth`, or leave it at 1 and lower `width`.",
+            )
         model = DropBlocks().apply(model, DropBlocksOptions(count=leaving, refit=fit), context)
     if options.depthwise:
         separable = DepthwiseSeparableOptions(refit=fit)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-from onnx import ModelProto, numpy_helper
+from math import prod
 
-from fitment_compress.graph import WEIGHTED_OPERATORS, replace_initializer
+import numpy as np
+from onnx import ModelProto, NodeProto, numpy_helper
+
+from fitment_compress.graph import WEIGHTED_OPERATORS, attribute, replace_initializer
 
 
 def reinitialise(model: ModelProto, seed: int) -> ModelProto:
@@ -27,12 +29,18 @@ def reinitialise(model: ModelProto, seed: int) -> ModelProto:
         values = numpy_helper.to_array(stored[name])
         if values.dtype.kind != "f":
             continue
-        transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
-        rows = node.op_type == "Conv" or transposed
-        fan_in = values[0].size if rows else values.size // values.shape[-1]
-        drawn = generator.normal(0.0, np.sqrt(2.0 / max(1, fan_in)), values.shape)
+        drawn = generator.normal(0.0, np.sqrt(2.0 / _inputs(node, values.shape)), values.shape)
         replace_initializer(model, name, drawn.astype(values.dtype))
         if len(node.input) > 2 and node.input[2] in stored:
             bias = numpy_helper.to_array(stored[node.input[2]])
             replace_initializer(model, node.input[2], np.zeros_like(bias))
     return model
+
+
+def _inputs(node: NodeProto, shape: tuple[int, ...]) -> int:
+    """How many numbers an output is the weighted sum of, at most: strides leave some out."""
+    if node.op_type == "Conv" or attribute(node, "transB", 0):
+        return prod(shape[1:])
+    if node.op_type == "ConvTranspose":
+        return prod(shape) // shape[1] // int(attribute(node, "group", 1))
+    return shape[-2] if len(shape) > 1 else shape[0]
