@@ -246,6 +246,21 @@ class Journal:
         with suppress(StorageError), self._transaction() as connection:
             connection.execute("DELETE FROM outbox WHERE id = ?", (id,))
 
+    def bytes_on(self, day: str) -> int:
+        """Payload bytes that were counted on `day`; only the newest day counted is remembered."""
+        counted, _, count = (self._meta("bytes_on") or "").partition(" ")
+        return int(count) if counted == day else 0
+
+    def count_bytes(self, day: str, count: int) -> None:
+        """Add to the payload bytes of `day`.
+
+        Raises:
+            StorageError: they were not counted.
+        """
+        total = self.bytes_on(day) + count
+        with self._transaction() as connection:
+            _set_meta(connection, "bytes_on", f"{day} {total}")
+
     def cached_runtimes(self, key: str) -> tuple[RuntimeFacts, ...] | None:
         """What was found out about the runtimes when their packages were as `key` says."""
         cached = json.loads(self._meta("runtimes") or "{}")
