@@ -64,7 +64,7 @@ class Lecture:
 
     def label(self, labels: NDArray[Any], classes: int) -> None:
         """Teach the labels too: class numbers, (count,)."""
-        self._labels = torch.nn.functional.one_hot(tensor(labels), classes).float()
+        self._labels = torch.nn.functional.one_hot(tensor(labels).long(), classes).float()
 
     def some(self, limit: int) -> dict[str, Tensor]:
         """The feeds of at most `limit` samples from the whole length, unchanged."""
