@@ -8,14 +8,25 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
 
 from fitment_agent import control, screens
+from fitment_agent.cli_bench import bench
+from fitment_agent.cli_parts import (
+    ConfigOption,
+    FactsOption,
+    ModelArgument,
+    Output,
+    OutputOption,
+    RootOption,
+    StateOption,
+    print_result,
+    read_facts,
+    read_state,
+)
 from fitment_agent.errors import (
     AgentError,
     AlreadyRunningError,
@@ -43,30 +54,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-
-class Output(str, Enum):
-    """How a command prints its result."""
-
-    TABLE = "table"
-    JSON = "json"
-
-
-OutputOption = Annotated[Output, typer.Option("-o", "--output", help="table or json")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="Read this file instead of the standard ones.")
-]
-StateOption = Annotated[
-    Path | None, typer.Option("--state-dir", help="Where blobs, pointers and journal are.")
-]
-FactsOption = Annotated[
-    Path | None,
-    typer.Option("--facts", help="JSON with declared facts; the device is then simulated."),
-]
-RootOption = Annotated[
-    Path | None, typer.Option("--root-prefix", help="Where /proc, /sys and /etc are found.")
-]
-ModelArgument = Annotated[str, typer.Argument(help="The model's name.")]
 
 
 def _print_version(wanted: bool) -> None:
@@ -156,43 +143,11 @@ def probe(
     """Show exactly what the device would report about itself; nothing is sent."""
     flags = {"state_dir": state_dir, "facts_file": facts, "root_prefix": root_prefix}
     settings = load_settings(flags, config_file=config)
-    screen = screens.facts_screen(settings, _facts(settings))
-    _print(output, "DeviceFacts", screen, screens.facts_text)
+    screen = screens.facts_screen(settings, read_facts(settings))
+    print_result(output, "DeviceFacts", screen, screens.facts_text)
 
 
-@app.command()
-def bench(
-    target: Annotated[str, typer.Argument(help="An active model's name, or a model file.")],
-    output: OutputOption = Output.TABLE,
-    config: ConfigOption = None,
-    state_dir: StateOption = None,
-    facts: FactsOption = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="Time at least this long.")] = 3.0,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of the session.")] = 1,
-) -> None:
-    """Measure a model on this device, in a worker, by the protocol of rollouts."""
-    from fitment_agent.local_bench import assignment_of_file, benchmark
-    from fitment_contract.benchmark import BenchmarkMode, BenchmarkProtocol
-
-    settings = load_settings({"state_dir": state_dir, "facts_file": facts}, config_file=config)
-    known = _facts(settings)
-    protocol = BenchmarkProtocol(mode=BenchmarkMode.FULL, min_seconds=seconds, threads=threads)
-    path = Path(target)
-    if path.is_file():
-        with tempfile.TemporaryDirectory() as folder:
-            assignment = assignment_of_file(path, known, Path(folder))
-            report = benchmark(assignment, Path(folder), known, protocol)
-    else:
-        state, _ = _read_state(settings)
-        proof = state.active_proof(target)
-        if proof is None:
-            raise UnknownModelError(
-                f"{target!r} is neither a file nor a model that is active and known here.",
-                "See `fitment-agent models`.",
-            )
-        report = benchmark(proof.assignment, settings.state_dir, known, protocol)
-    content = {"report": report.model_dump(mode="json")}
-    _print(output, "BenchmarkReport", content, lambda _: screens.benchmark_text(report))
+app.command()(bench)
 
 
 @app.command()
@@ -201,9 +156,9 @@ def status(
 ) -> None:
     """Show whether the agent runs, and how far each model is."""
     settings = load_settings({"state_dir": state_dir}, config_file=config)
-    state, journal = _read_state(settings)
+    state, journal = read_state(settings)
     screen = screens.status_screen(settings, state, journal)
-    _print(output, "AgentStatus", screen, screens.status_text)
+    print_result(output, "AgentStatus", screen, screens.status_text)
 
 
 @app.command()
@@ -215,7 +170,7 @@ def models(
 
     settings = load_settings({"state_dir": state_dir}, config_file=config)
     screen = screens.models_screen(Pointers(settings.state_dir), settings.state_dir)
-    _print(output, "ModelList", screen, screens.models_text)
+    print_result(output, "ModelList", screen, screens.models_text)
 
 
 @app.command()
@@ -237,7 +192,7 @@ def rollback(
     pointer = Pointers(settings.state_dir).read(model)
     variant = pointer.current.variant if pointer else None
     text = f"{model} now uses {variant or 'nothing'}"
-    _print(output, "Rollback", {"model": model, "variant": variant}, lambda _: text)
+    print_result(output, "Rollback", {"model": model, "variant": variant}, lambda _: text)
 
 
 def main() -> None:
@@ -249,26 +204,6 @@ def main() -> None:
         sys.exit(_EXIT_CODES.get(type(error), 1))
 
 
-def _facts(settings: Settings) -> Any:
-    from fitment_agent.local_bench import look_at_runtimes
-    from fitment_agent.probe import make_probe
-
-    source = make_probe(settings)
-    facts = source.facts()
-    if source.declares_runtimes:
-        return facts
-    return facts.model_copy(update={"runtimes": look_at_runtimes()})
-
-
-def _read_state(settings: Settings) -> Any:
-    from fitment_agent.journal import Journal
-    from fitment_agent.wiring import JOURNAL_FILE, build_state
-
-    path = settings.state_dir / JOURNAL_FILE
-    journal = Journal.read_only(path) if path.exists() else Journal(Path(":memory:"))
-    return build_state(settings, journal), journal
-
-
 def _roll_back_here(settings: Settings, model: str) -> None:
     from fitment_agent.journal import Journal
     from fitment_agent.wiring import JOURNAL_FILE, build_state
@@ -278,10 +213,6 @@ def _roll_back_here(settings: Settings, model: str) -> None:
         build_state(settings, journal).withdraw(model, "rolled back on the device")
     finally:
         journal.close()
-
-
-def _print(output: Output, kind: str, screen: dict[str, Any], text: Any) -> None:
-    typer.echo(screens.as_json(kind, screen) if output is Output.JSON else text(screen))
 
 
 if __name__ == "__main__":

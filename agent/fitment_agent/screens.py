@@ -16,7 +16,6 @@ from fitment_agent.activation import Pointers
 from fitment_agent.journal import Journal
 from fitment_agent.settings import Settings
 from fitment_agent.state import AgentState
-from fitment_contract.benchmark import BenchmarkReport
 from fitment_contract.device import DeviceFacts
 
 Screen = dict[str, Any]
@@ -114,27 +113,6 @@ def models_text(screen: Screen) -> str:
         )
         for item in screen["items"]
     ]
-    return table(rows)
-
-
-def benchmark_text(report: BenchmarkReport) -> str:
-    """What was measured, in milliseconds and bytes."""
-    latency = report.latency
-    rows = [
-        ("model", f"{report.model} ({report.variant})"),
-        ("runtime", f"{report.runtime} {report.runtime_version}"),
-        ("latency p50", f"{latency.p50_seconds * 1000:.3f} ms"),
-        ("latency p95", f"{latency.p95_seconds * 1000:.3f} ms"),
-        ("inferences", f"{latency.count} on {latency.threads} thread(s)"),
-        ("load", f"{report.load_seconds * 1000:.1f} ms"),
-        ("peak memory", f"{report.peak_memory_bytes / 2**20:.1f} MiB"),
-    ]
-    rows += [
-        (f"{score.metric} ({score.dataset})", f"{score.value:.4f} over {score.count} samples")
-        for score in report.scores
-    ]
-    if not report.valid:
-        rows.append(("not valid", report.invalid_reason or "the conditions changed"))
     return table(rows)
 
 
