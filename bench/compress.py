@@ -208,7 +208,9 @@ def score(
         try:
             if not kept.is_file():
                 values, packed = right(subject, test), min(len(encode(content)), len(content))
-                np.savez(kept, values=values, packed=packed)
+                scratch = kept.with_name(f"new-{kept.name}")
+                np.savez(scratch, values=values, packed=packed)
+                scratch.replace(kept)  # whoever is interrupted here kept nothing
             with np.load(kept) as archive:
                 subject.values, subject.packed_bytes = archive["values"], int(archive["packed"])
         except Exception as error:  # noqa: BLE001 - whatever a file does when it is run
