@@ -249,7 +249,7 @@ def test_the_method_says_what_is_disjoint_and_how_often_was_timed() -> None:
     assert "10,000 samples. None of them is one of the 300 samples for calibration" in text
     assert "none of the 60,000 samples to learn from" in text
     assert "threads: 1; 4,255 to 47,619 were timed per variant" in text
-    assert "protocol fitment-bench/1 (quick)" in text
+    assert "protocol fitment-bench/2 (quick)" in text
 
 
 def test_pictures_have_words_and_tables_have_heads() -> None:

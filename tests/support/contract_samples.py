@@ -115,7 +115,6 @@ VARIANT = Variant(
 
 REPORT = BenchmarkReport(
     id="0d5c3a0e",
-    protocol="fitment-bench/1",
     model="activity",
     variant="int8-u8s8-per-channel",
     digest=DIGEST,
@@ -150,6 +149,9 @@ REPORT = BenchmarkReport(
     conditions=Conditions(architecture="aarch64", isa=("asimddp",), threads=1),
 )
 
+# What the first golden files hold.
+_EARLY_REPORT = REPORT.model_copy(update={"protocol": "fitment-bench/1"})
+
 _ACTIVE = ActiveVariant(
     variant="fp32", model_version=2, digest=OTHER_DIGEST, generation=4, since=MOMENT
 )
@@ -167,7 +169,7 @@ STATES = (
         ),
         active=_ACTIVE,
         previous=None,
-        benchmark=REPORT,
+        benchmark=_EARLY_REPORT,
         bytes_transferred=58_900,
         tries=1,
     ),
@@ -202,7 +204,7 @@ MESSAGES: dict[str, Message] = {
         storage_free_bytes=2**33,
     ),
     "reported": Reported(**_UP, sequence=4, generation=7, models=STATES, state_digest=STATE_DIGEST),
-    "bench": Bench(**_UP, sequence=5, report=REPORT),
+    "bench": Bench(**_UP, sequence=5, report=_EARLY_REPORT),
     "event": Event(
         **_UP, sequence=6, level=EventLevel.WARNING, name="message-refused", detail="oversized"
     ),
@@ -270,7 +272,6 @@ _REAL_FACTS = FACTS.model_copy(
 
 _FULL_REPORT = REPORT.model_copy(
     update={
-        "protocol": "fitment-bench/2",
         "mode": BenchmarkMode.FULL,
         "simulated": False,
         "latency": REPORT.latency.model_copy(
