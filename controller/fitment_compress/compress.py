@@ -127,7 +127,14 @@ def compress(request: CompressRequest, progress: Progress | None = None) -> Port
 
 def _available(request: CompressRequest) -> tuple[Recipe, ...]:
     if request.recipes is not None:
-        return load_recipes(request.recipes)
+        recipes = load_recipes(request.recipes)
+        if any(recipe.name == recipes[0].name for recipe in recipes[1:]):
+            raise RequestError(
+                f"In {request.recipes}, a recipe with steps is called {recipes[0].name!r}, as the "
+                "source itself is.",
+                "Give it another name.",
+            )
+        return recipes
     converts = environment.status().installed
     return default_recipes(learns=request.training is not None, converts=converts)
 
@@ -143,7 +150,11 @@ def _workspace(request: CompressRequest) -> Iterator[Workspace]:
         raise OutputError(
             f"Cannot write {folder}: {error.strerror or error}.", "Name another folder with --work."
         ) from error
-    yield Workspace(root)
+    try:
+        yield Workspace(root)
+    except OutputError as error:
+        kept = f"What was made is kept: --work {folder} goes on with it."
+        raise OutputError(error.problem, f"{error.fix} {kept}") from error
     if request.work is None:
         shutil.rmtree(folder, ignore_errors=True)
 

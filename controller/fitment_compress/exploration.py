@@ -59,6 +59,7 @@ def explore(
         RequestError: Optuna is missing, or the storage cannot be opened.
         CompressError: not even the baseline can be measured.
     """
+    began = time.monotonic()
     space = Space(
         SourceFacts(
             opset=workshop.stages(())[-1].built.opset or prepared.source.opset,
@@ -72,7 +73,7 @@ def explore(
     request = SearchRequest(
         study=study_name(prepared.source.file_name, origin),
         storage=exploration.storage,
-        budget_seconds=exploration.seconds,
+        budget_seconds=max(0.0, exploration.seconds - (time.monotonic() - began)),
         fixed=tuple(fixed),
         jobs=exploration.jobs,
         seed=exploration.seed,
@@ -123,6 +124,10 @@ class WorkshopEvaluator:
             seconds_spent=time.monotonic() - began,
             latency_noise_ratio=LATENCY_NOISE_RATIO,
         )
+
+    def is_made(self, recipe: Recipe) -> bool:
+        """See `fitment_compress.search.seam.Evaluator.is_made`."""
+        return self._workshop.is_made(recipe.steps)
 
     def cancel(self) -> None:
         """See `fitment_compress.search.seam.Evaluator.cancel`."""

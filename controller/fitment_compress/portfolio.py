@@ -149,8 +149,13 @@ def refuse_foreign_folder(folder: Path) -> None:
     """A folder is replaced only when it is a portfolio, or empty.
 
     Raises:
-        OutputError: it is something else.
+        OutputError: it is something else, or cannot be replaced.
     """
+    if folder.is_mount() or (folder.is_dir() and folder.samefile(Path.cwd())):
+        raise OutputError(
+            f"{folder} cannot be replaced in one move: it is the current folder or a mount point.",
+            "Name a folder in it with --out.",
+        )
     if not folder.exists() or _is_portfolio(folder):
         return
     if folder.is_dir() and not any(folder.iterdir()):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fitment_compress.child import Child
-from fitment_compress.errors import CandidateError, CompressError
+from fitment_compress.errors import CandidateError, CompressError, OutputError
 from fitment_compress.exploration import (
     Exploration,
     described,
@@ -120,7 +120,7 @@ class Run:
         assert self._deadline is not None
         request = self._request
         exploration = Exploration(
-            seconds=max(0.0, self._deadline - self._clock()),
+            seconds=self._deadline - self._clock(),
             storage=request.storage or sqlite_url(self._workspace.study),
             jobs=request.jobs,
             seed=request.seed,
@@ -139,6 +139,8 @@ class Run:
         baseline, *others = recipes
         try:
             first = Outcome(baseline, workshop.stages(()))
+        except OutputError:
+            raise
         except CompressError as error:
             raise CandidateError(
                 f"The cleaned model itself cannot be measured: {error}",
@@ -159,6 +161,8 @@ class Run:
             return Outcome(recipe, workshop.stages(recipe.steps, self._deadline))
         except UnfinishedError as error:
             return Outcome(recipe, failure=OUT_OF_TIME if self._is_over() else str(error))
+        except OutputError:
+            raise  # no recipe is to blame, and all that follow would fail alike
         except CompressError as error:
             return Outcome(recipe, failure=str(error))
 

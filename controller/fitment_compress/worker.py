@@ -6,6 +6,7 @@ is gone, and so is the child, even in the middle of a job.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import signal
@@ -13,8 +14,9 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from queue import SimpleQueue
-from typing import TextIO
+from typing import Final, TextIO
 
 from fitment_compress.child import TOLD
 from fitment_compress.construct import construct
@@ -32,7 +34,11 @@ from fitment_compress.measure import measure
 from fitment_compress.prepare import prepare
 from fitment_compress.techniques.base import Tell
 from fitment_compress.timing import time_in_turns
+from fitment_compress.workspace import cannot_write
 from fitment_contract.base import Record
+
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What no candidate is to blame for, and every later one would meet as well."""
 
 
 def main() -> None:
@@ -73,16 +79,23 @@ def _read(stdin: TextIO, jobs: SimpleQueue[str]) -> None:
 
 
 def _answer(line: str, tell: Tell) -> Answer:
+    job = parse_job(line)
     try:
-        return Answer(result=_perform(parse_job(line), tell).model_dump_json())
+        return Answer(result=_perform(job, tell).model_dump_json())
     except CompressError as error:
-        return Answer(error=type(error).__name__, problem=error.problem, fix=error.fix)
+        return _refusal(error)
     except MemoryError:
         return Answer(error="CandidateError", problem="It took more memory than there is.")
     except Exception as error:  # noqa: BLE001 - reported to the parent, with the trace on stderr
+        if isinstance(error, OSError) and error.errno in _FULL:
+            return _refusal(cannot_write(Path(job.workspace), error))
         traceback.print_exc()
         problem = f"{type(error).__name__}: {error}"
         return Answer(error="CandidateError", problem=problem)
+
+
+def _refusal(error: CompressError) -> Answer:
+    return Answer(error=type(error).__name__, problem=error.problem, fix=error.fix)
 
 
 def _perform(job: PrepareJob | BuildJob | MeasureJob | TimeJob, tell: Tell) -> Record:

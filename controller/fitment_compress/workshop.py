@@ -30,6 +30,7 @@ from fitment_compress.jobs import (
 from fitment_compress.lineage import stage_keys
 from fitment_compress.progress import Parts, Progress
 from fitment_compress.techniques import known_techniques
+from fitment_compress.timing import MIN_COUNT, MIN_ROUNDS, PATIENCE, WARMUP
 from fitment_compress.workspace import Workspace
 from fitment_contract.base import sha256_hex
 from fitment_contract.benchmark import BenchmarkProtocol, Latency
@@ -180,10 +181,16 @@ class Workshop:
         for child in children:
             child.stop()
 
+    def is_made(self, steps: Sequence[RecipeStep]) -> bool:
+        """Whether the stage after these steps was built, now or by an earlier run."""
+        return self._workspace.holds(stage_keys(self._seed, steps)[-1])
+
     def latencies(
         self, stages: Sequence[Stage], rounds: int, seconds: float, threads: int
     ) -> dict[str, Latency]:
         """Per key the latency in interleaved rounds over all stages.
+
+        It may take as long as that many stages do, and what any job may take on top.
 
         Raises:
             CompressError: one of them failed, though each had run alone.
@@ -196,8 +203,11 @@ class Workshop:
             seconds=seconds,
             threads=threads,
         )
+        inferences = MIN_ROUNDS * (WARMUP + MIN_COUNT)
+        least = sum(stage.measured.report.latency.p50_seconds * inferences for stage in stages)
+        needed = max(2.0 * least, PATIENCE * seconds * len(files))
         with Child(self._limits) as child:
-            return child.ask(job).latencies
+            return child.ask(job, wall_seconds=self._limits.wall_seconds + needed).latencies
 
     def blobs(self, key: str, built: Built) -> list[tuple[str, Path]]:
         """Digest and file of everything that a stage is rolled out with."""

@@ -10,7 +10,16 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fitment_compress.errors import OutputError
 from fitment_contract.base import sha256_hex
+
+
+def cannot_write(folder: Path, error: OSError) -> OutputError:
+    """Nothing more can be kept: the run ends, and what it made so far stays."""
+    return OutputError(
+        f"Cannot write {folder}: {error.strerror or error}.",
+        "Make room there; the same command then goes on where this one stopped.",
+    )
 
 
 @dataclass(frozen=True)
@@ -77,9 +86,19 @@ class Workspace:
 
     def stage(self, key: str) -> StageFiles:
         """The files of the stage `key`."""
-        folder = self.root / "stages" / key
-        folder.mkdir(parents=True, exist_ok=True)
-        return StageFiles(folder)
+        files = self._files(key)
+        try:
+            files.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
+        return files
+
+    def holds(self, key: str) -> bool:
+        """Whether the files of the stage `key` are there: golden outputs are written last."""
+        return self._files(key).golden.is_file()
+
+    def _files(self, key: str) -> StageFiles:
+        return StageFiles(self.root / "stages" / key)
 
     def remembered(self, question: str) -> str | None:
         """The answer that was kept for a question, if one was."""
@@ -89,10 +108,13 @@ class Workspace:
     def remember(self, question: str, answer: str) -> None:
         """Keep an answer; whoever is interrupted here kept nothing."""
         path = self._answer(question)
-        path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f"{path.name}.{os.getpid()}")
-        scratch.write_text(answer, "utf-8")
-        scratch.replace(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            scratch.write_text(answer, "utf-8")
+            scratch.replace(path)
+        except OSError as error:
+            raise cannot_write(self.root, error) from error
 
     def _answer(self, question: str) -> Path:
         return self.root / "answers" / f"{sha256_hex(question.encode())}.json"

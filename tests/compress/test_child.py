@@ -11,6 +11,7 @@ from fitment_compress.child import Child, Limits
 from fitment_compress.errors import (
     CandidateError,
     CompressError,
+    OutputError,
     SourceError,
     TechniqueError,
     WorkerError,
@@ -68,6 +69,16 @@ def test_a_child_that_is_stopped_before_it_starts_does_not_work(workspace: Path)
     with Child(Limits()) as child:
         child.stop()
         assert "SIGKILL" in str(failure(child, build(workspace)))
+
+
+def test_a_full_disk_is_not_the_fault_of_a_candidate(workspace: Path) -> None:
+    stage = workspace / "stages" / "plain"
+    stage.mkdir(parents=True)
+    (stage / "model.onnx").symlink_to("/dev/full")
+    with Child(Limits()) as child:
+        full = failure(child, build(workspace))
+    assert isinstance(full, OutputError)
+    assert "No space left on device" in full.problem
 
 
 def test_errors_cross_the_process_boundary_as_they_are(workspace: Path) -> None:

@@ -244,6 +244,15 @@ def test_a_foreign_folder_is_left_alone(tmp_path: Path) -> None:
         refuse_foreign_folder(tmp_path)
 
 
+def test_the_current_folder_is_not_replaced_under_its_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for folder in (Path("."), tmp_path, Path("/proc")):
+        with pytest.raises(OutputError, match="current folder or a mount point"):
+            refuse_foreign_folder(folder)
+
+
 def test_an_empty_folder_may_be_filled(tmp_path: Path) -> None:
     refuse_foreign_folder(tmp_path)
     refuse_foreign_folder(tmp_path / "absent")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from fitment_compress.child import Limits
 from fitment_compress.compress import CompressRequest, Effort, compress
-from fitment_compress.errors import RequestError, SamplesError
+from fitment_compress.errors import OutputError, RequestError, SamplesError
+from fitment_compress.progress import Silent
 from fitment_compress.techniques import known_techniques
+from fitment_compress.workspace import Workspace, cannot_write
 from fitment_contract.benchmark import BenchmarkProtocol
 from fitment_contract.portfolio import Portfolio
 from support.compress_models import classifier, random, save_npz
@@ -237,6 +242,44 @@ def test_what_was_damaged_since_is_made_again(
     made = compress(request(tmp_path, path, work=tmp_path / "work"))
     assert [entry.failure for entry in made.entries] == [None, None]
     assert traces.read_text() == "aa"
+
+
+def test_timing_may_take_as_long_as_the_models_are_many(tmp_path: Path) -> None:
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    notes: list[str] = []
+    path = recipes(tmp_path, "name: h, steps: [fp16]", "name: d, steps: [int8-dynamic]")
+    slow = replace(BRIEF, seconds=4.0)
+    compress(request(tmp_path, path, effort=slow, limits=Limits(wall_seconds=8.0)), Notes())
+    assert not [note for note in notes if "not comparable" in note]
+
+
+def test_the_source_keeps_its_name_to_itself(tmp_path: Path) -> None:
+    path = recipes(tmp_path, "name: fp32, steps: [fp16]")
+    with pytest.raises(RequestError, match="a recipe with steps is called 'fp32'"):
+        compress(request(tmp_path, path))
+
+
+def test_a_full_disk_ends_the_run_and_what_was_made_is_kept(
+    tmp_path: Path, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = recipes(tmp_path, f"name: one, steps: [{step('a')}]", f"name: two, steps: [{step('b')}]")
+
+    def full(workspace: Workspace, question: str, answer: str) -> None:
+        if "b" in traces.read_text():
+            raise cannot_write(workspace.root, OSError(errno.ENOSPC, "No space left on device"))
+        remember(workspace, question, answer)
+
+    remember = Workspace.remember
+    monkeypatch.setattr(Workspace, "remember", full)
+    with pytest.raises(OutputError, match="No space left on device") as caught:
+        compress(request(tmp_path, path))
+    work = Path(str(caught.value).split("--work ")[1].split()[0])
+    monkeypatch.setattr(Workspace, "remember", remember)
+    compress(request(tmp_path, path, work=work, output=tmp_path / "other"))
+    assert traces.read_text() == "abb"
 
 
 def test_an_interrupt_does_not_wait_for_what_is_being_made(tmp_path: Path, traces: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 import threading
 from _thread import interrupt_main
 from collections.abc import Iterator
@@ -11,13 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from fitment_compress.errors import RequestError, TechniqueError
+from fitment_compress.errors import OutputError, RequestError, TechniqueError
 from fitment_compress.recipe import Recipe
 from fitment_compress.search.explore import Ending, SearchRequest, SearchResult, search, study_name
 from fitment_compress.search.front import Standing
 from fitment_compress.search.seam import Evaluation
 from fitment_compress.search.space import Space
-from support.search_landscape import FACTS, FIXED, Clock, Landscape, stand_ins
+from support.search_landscape import FACTS, FIXED, Clock, Landscape, stand_ins, step
 
 EPOCHS = (0.5, 2.0, 8.0)
 SPACE = Space(FACTS, EPOCHS[0], stand_ins())
@@ -193,6 +194,30 @@ def test_a_space_that_is_exhausted_ends_the_search(tmp_path: Path) -> None:
     assert sorted(names(result)) == ["dynamic", "dynamic1", "fp16", "fp32"]
 
 
+def test_time_is_kept_for_making_what_was_made_elsewhere(tmp_path: Path) -> None:
+    explored(tmp_path, 100.0)
+    clock = Clock()
+    landscape = Landscape(clock, clock.sleep, elsewhere=True)
+    result = search(request(tmp_path, 200.0), SPACE, landscape, Told(), clock)
+    listed = {recipe.name for recipe in FIXED} | {point.name for point in result.front}
+    missing = [each for each in result.results if each.name in listed - set(landscape.calls)]
+    needed = sum(each.evaluation.seconds_spent for each in missing if each.evaluation)
+    assert needed > 20.0
+    assert result.spent_seconds + needed <= 1.1 * 200.0
+
+
+def test_what_is_found_has_a_name_of_its_own(tmp_path: Path) -> None:
+    theirs = Recipe("int8", (step("int8-static", activation="s8"),))
+    small = Space(FACTS, EPOCHS[0], {"int8-static": stand_ins()["int8-static"]})
+    clock = Clock()
+    landscape = Landscape(clock, clock.sleep)
+    asked = request(tmp_path, 1e4, fixed=(Recipe("fp32"), theirs))
+    result = search(asked, small, landscape, Told(), clock)
+    assert "int8" in landscape.calls[2:], "the search proposes a recipe of that name"
+    assert len(set(names(result))) == len(names(result))
+    assert next(each for each in result.results if each.name == "int8").steps == theirs.steps
+
+
 def test_what_is_left_is_said(tmp_path: Path) -> None:
     clock, told = Clock(), Told()
     search(request(tmp_path, 300.0), SPACE, Landscape(clock, clock.sleep), told, clock)
@@ -209,6 +234,18 @@ def test_a_storage_that_cannot_be_opened_is_named_without_its_password(tmp_path:
     assert "secret" not in str(caught.value)
     with pytest.raises(RequestError, match="not the URL of a database"):
         search(request(tmp_path, 1.0, storage="nonsense"), SPACE, Landscape(), Told())
+
+
+def test_a_storage_that_fails_on_the_way_is_named(tmp_path: Path) -> None:
+    class Destroying(Landscape):
+        def evaluate(self, recipe: Recipe, deadline: float) -> Evaluation:
+            if recipe.steps:
+                with sqlite3.connect(tmp_path / "study.db") as storage:
+                    storage.execute("DROP TABLE trial_user_attributes")
+            return super().evaluate(recipe, deadline)
+
+    with pytest.raises(OutputError, match=r"storage of the search failed: .*no such table"):
+        search(request(tmp_path, 10.0), SPACE, Destroying(pace=0.001), Told())
 
 
 def test_studies_of_different_data_have_different_names() -> None:

@@ -70,6 +70,7 @@ class Landscape:
         clock, sleep: of the time that evaluations take.
         pace: seconds that pass for each second that a real candidate would take.
         breaks: a technique that raises, or none.
+        elsewhere: what an earlier search evaluated was made on another machine.
         calls: the names of what was evaluated, in order.
         given_up: the names of what was begun and not finished.
     """
@@ -78,6 +79,7 @@ class Landscape:
     sleep: Callable[[float], None] = time.sleep
     pace: float = 1.0
     breaks: str = ""
+    elsewhere: bool = False
     calls: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -94,6 +96,9 @@ class Landscape:
                 raise WorkerError("It was given up.")
             self.sleep(max(0.0, min(0.25 * self.pace, until - self.clock())))
         return measured(recipe, seconds)
+
+    def is_made(self, recipe: Recipe) -> bool:
+        return recipe.name in self.calls or not self.elsewhere
 
     def cancel(self) -> None:
         self.cancelled.set()

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from fitment_compress.errors import CompressError, RequestError
+from fitment_compress.errors import CompressError, OutputError, RequestError
 from fitment_compress.progress import Progress
 from fitment_compress.recipe import Recipe
 from fitment_compress.search import ladder
 from fitment_compress.search.budget import Budget, Durations
 from fitment_compress.search.front import FixedStanding, Point, front, standings
 from fitment_compress.search.judge import Judge
-from fitment_compress.search.results import Result, distinct, point_of
+from fitment_compress.search.results import Result, distinct, own_names, point_of, points_of
 from fitment_compress.search.seam import Evaluation, Evaluator
 from fitment_compress.search.space import Space
 from fitment_contract.base import canonical_json, sha256_hex
@@ -110,20 +110,27 @@ def search(
 
     Raises:
         RequestError: Optuna is missing, or the storage cannot be opened.
+        OutputError: the storage, or what was made, cannot be written any more.
         CompressError: not even the baseline can be evaluated.
     """
     try:
+        from optuna.exceptions import StorageInternalError
+
+        from fitment_compress.search.storage import gone
         from fitment_compress.search.study import Study
     except ImportError as error:
         raise RequestError(
             f"The search needs {error.name}.", "Install it: pip install 'fitment[search]'."
         ) from error
     budget = Budget(request.budget_seconds, clock)
-    study = Study(request.storage, request.study, space, request.seed)
     try:
-        return _Search(request, space, evaluator, progress, budget, study).run()
-    finally:
-        study.close()
+        study = Study(request.storage, request.study, space, request.seed)
+        try:
+            return _Search(request, space, evaluator, progress, budget, study).run()
+        finally:
+            study.close()
+    except StorageInternalError as error:
+        raise gone(error) from error
 
 
 class _Search:
@@ -143,6 +150,7 @@ class _Search:
         self._durations = Durations(space.techniques)
         self._stopped = threading.Event()
         self._ending = Ending.TIME
+        self._owed_seconds = 0.0
         self._faults: list[BaseException] = []
         self._telling = threading.Lock()
 
@@ -215,6 +223,7 @@ class _Search:
 
     def _next(self) -> Candidate | None:
         """What is worth the time that is left; None when there is nothing."""
+        self._owed_seconds = self._owed()
         too_long = 0
         while (queued := self._study.queued()) is not None:
             if self._fits(queued.recipe):
@@ -222,7 +231,7 @@ class _Search:
             self._study.drop(queued)
             too_long += 1
         for rejected in range(MOST_REJECTED):
-            if self._stopped.is_set() or self._durations.least() > self._budget.left:
+            if self._stopped.is_set() or self._durations.least() > self._left:
                 return None
             idea = self._study.propose(at_random=rejected >= TRUSTED)
             fits = self._fits(idea.recipe)
@@ -237,7 +246,27 @@ class _Search:
         return None
 
     def _fits(self, recipe: Recipe) -> bool:
-        return self._durations.expected(recipe) <= self._budget.left
+        return self._durations.expected(recipe) <= self._left
+
+    @property
+    def _left(self) -> float:
+        """Seconds for what is new."""
+        return self._budget.left - self._owed_seconds
+
+    def _owed(self) -> float:
+        """Seconds to make here what will be listed, and what another machine or run has made."""
+        found = self._found()
+        missing = [
+            result
+            for result in found
+            if result.evaluation is not None and not self._evaluator.is_made(result.recipe)
+        ]
+        if not missing:
+            return 0.0
+        listed = {recipe.name for recipe in self._request.fixed}
+        listed |= {point.name for point in front(points_of(found, self._baseline))}
+        seconds = (self._durations.expected(each.recipe) for each in missing if each.name in listed)
+        return sum(seconds) / self._request.jobs
 
     def _is_worthwhile(self, recipe: Recipe) -> bool:
         """Whether the recipe is new, and nothing that is known speaks against it."""
@@ -285,6 +314,8 @@ class _Search:
         else:
             try:
                 evaluation = self._evaluator.evaluate(recipe, self._budget.deadline)
+            except OutputError:
+                raise  # the candidate is not to blame
             except CompressError as error:
                 if self._stopped.is_set() or self._budget.past_deadline:
                     return None
@@ -320,15 +351,14 @@ class _Search:
         with self._telling:
             self._progress.step(f"{result.name}{outcome}  ({left} left)")
 
+    def _found(self) -> list[Result]:
+        """One result per model, each under a name that no other has."""
+        fixed = {self._space.identity(recipe): recipe.name for recipe in self._request.fixed}
+        return own_names(distinct(self._study.results()), fixed, self._space.techniques)
+
     def _result(self) -> SearchResult:
-        names = {self._space.identity(recipe): recipe.name for recipe in self._request.fixed}
-        results = [
-            result.model_copy(update={"name": names.get(result.identity, result.name)})
-            for result in distinct(self._study.results())
-        ]
-        results.sort(key=lambda result: bool(result.steps))
-        found = [point_of(result, self._baseline) for result in results]
-        points = tuple(point for point in found if point is not None)
+        results = sorted(self._found(), key=lambda result: bool(result.steps))
+        points = points_of(results, self._baseline)
         return SearchResult(
             results=tuple(results),
             points=points,

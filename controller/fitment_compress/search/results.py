@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from fitment_compress.recipe import Recipe
 from fitment_compress.search.front import Point
+from fitment_compress.search.naming import named
+from fitment_compress.search.rules import Techniques
 from fitment_compress.search.seam import Evaluation
 from fitment_contract.base import Record
 from fitment_contract.variant import RecipeStep
@@ -56,6 +58,31 @@ def point_of(result: Result, baseline: Evaluation) -> Point | None:
         bytes_ratio=evaluation.transferred_bytes / baseline.transferred_bytes,
         latency_noise_ratio=evaluation.latency_noise_ratio,
     )
+
+
+def points_of(results: Iterable[Result], baseline: Evaluation) -> tuple[Point, ...]:
+    """The results that did not fail, relative to the baseline."""
+    points = (point_of(result, baseline) for result in results)
+    return tuple(point for point in points if point is not None)
+
+
+def own_names(
+    results: Iterable[Result], fixed: Mapping[str, str], techniques: Techniques
+) -> list[Result]:
+    """The results under the names of the fixed recipes, others under names that none of these has.
+
+    Args:
+        results: one per model.
+        fixed: the names of the fixed recipes by identity.
+        techniques: by name.
+    """
+    called = []
+    for result in results:
+        name = fixed.get(result.identity, result.name)
+        if result.identity not in fixed and name in fixed.values():
+            name = named(result.steps, fixed.values(), techniques).name
+        called.append(result.model_copy(update={"name": name}))
+    return called
 
 
 def distinct(results: Sequence[Result]) -> tuple[Result, ...]:

@@ -46,5 +46,8 @@ class Evaluator(Protocol):
             CompressError: the candidate failed, or the deadline passed.
         """
 
+    def is_made(self, recipe: Recipe) -> bool:
+        """Whether its files are here, so that it costs no more time."""
+
     def cancel(self) -> None:
         """Give up what is being evaluated, now: every running `evaluate` raises CompressError."""

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial
 from sqlalchemy import URL, Engine, event, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
-from fitment_compress.errors import RequestError
+from fitment_compress.errors import OutputError, RequestError
 
 BUSY_SECONDS: Final = 60
 """How long a process waits for another's transaction in SQLite."""
@@ -102,6 +102,15 @@ def _one_writer_at_a_time(engine: Engine) -> None:
         connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     engine.dispose()
+
+
+def gone(error: StorageInternalError) -> OutputError:
+    """What to say when a storage that was opened cannot be read or written any more."""
+    return OutputError(
+        f"The storage of the search failed: {_first_line(error)}.",
+        "Check that the database answers and that its disk has room; the same command then goes "
+        "on where this one stopped.",
+    )
 
 
 def _first_line(error: Exception) -> str:
