@@ -9,10 +9,9 @@ and a fresh one is begun; storage that cannot be written at all leaves a journal
 from __future__ import annotations
 
 import json
-import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -22,16 +21,15 @@ from pydantic import ValidationError
 
 from fitment_agent.deployment import Deployment
 from fitment_agent.errors import StorageError
-from fitment_agent.journal_file import connect, set_aside
+from fitment_agent.journal_file import JournalFile, set_meta
 from fitment_contract.base import utc_now
-from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.benchmark import BenchmarkReport, SessionTuning
 from fitment_contract.device import RuntimeFacts
 from fitment_contract.messages import Assignment
 
-_log = logging.getLogger(__name__)
-
 OUTBOX_LIMIT: Final = 500
 HISTORY_LIMIT: Final = 1000
+TUNINGS_LIMIT: Final = 100
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class HistoryEntry:
     reason: str | None
 
 
-class Journal:
+class Journal(JournalFile):
     """The journal of one agent. Used from one thread.
 
     Args:
@@ -81,10 +79,7 @@ class Journal:
     """
 
     def __init__(self, path: Path, clock: Callable[[], datetime] = utc_now) -> None:
-        self._clock = clock
-        self.faults: list[str] = []
-        self.volatile = False
-        self._connection = self._open(path)
+        super().__init__(path, clock)
         self._session = int(self._meta("session") or 0)
         self.dropped = int(self._meta("outbox_dropped") or 0)
 
@@ -138,7 +133,7 @@ class Journal:
                 )
                 self._remember(connection, deployment)
             if generation is not None:
-                _set_meta(connection, "generation", generation)
+                set_meta(connection, "generation", generation)
 
     def generation(self) -> int:
         """The newest generation that was accepted; 0 before the first."""
@@ -161,14 +156,26 @@ class Journal:
         Raises:
             StorageError: it was not persisted.
         """
-        report = deployment.benchmark
+        self._put_proof(deployment.assignment, deployment.digest, deployment.benchmark)
+
+    def add_low_power_proof(self, assignment: Assignment, report: BenchmarkReport) -> None:
+        """Remember that the second variant of an assignment, of which `report` is, ran here.
+
+        Raises:
+            StorageError: it was not persisted.
+        """
+        self._put_proof(assignment, report.digest, report)
+
+    def _put_proof(
+        self, assignment: Assignment, digest: str, report: BenchmarkReport | None
+    ) -> None:
         with self._transaction() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO proofs VALUES (?, ?, ?, ?)",
                 (
-                    deployment.model,
-                    deployment.digest,
-                    deployment.assignment.model_dump_json(exclude_none=True),
+                    assignment.model,
+                    digest,
+                    assignment.model_dump_json(exclude_none=True),
                     report.model_dump_json(exclude_none=True) if report else None,
                 ),
             )
@@ -194,6 +201,37 @@ class Journal:
                     [(model, digest) for digest in old],
                 )
 
+    # Tunings
+
+    def add_tuning(self, tuning: SessionTuning) -> None:
+        """Keep what was found best, in place of what was found for the same file and device.
+
+        Raises:
+            StorageError: it was not kept.
+        """
+        record = tuning.model_dump_json()
+        with self._transaction() as connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO tunings (digest, fingerprint, record) VALUES (?, ?, ?)",
+                (tuning.digest, tuning.fingerprint, record),
+            )
+            connection.execute(
+                "DELETE FROM tunings WHERE rowid <= (SELECT MAX(rowid) FROM tunings) - ?",
+                (TUNINGS_LIMIT,),
+            )
+
+    def tuning(self, digest: str, fingerprint: str | None = None) -> SessionTuning | None:
+        """What was found best for a file on a device like this one; the newest when None."""
+        rows = self._rows(
+            "SELECT record FROM tunings WHERE digest = ? AND fingerprint = COALESCE(?, fingerprint)"
+            " ORDER BY rowid DESC LIMIT 1",
+            digest,
+            fingerprint,
+        )
+        with suppress(ValidationError):
+            return SessionTuning.model_validate_json(rows[0][0]) if rows else None
+        return None
+
     # Sessions, stops, outbox, cache
 
     def next_session(self) -> int:
@@ -204,20 +242,20 @@ class Journal:
         """
         self._session = max(self._session + 1, int(self._clock().timestamp()))
         with suppress(StorageError), self._transaction() as connection:
-            _set_meta(connection, "session", self._session)
+            set_meta(connection, "session", self._session)
         return self._session
 
     def begin_run(self) -> bool:
         """Note that the agent runs; whether it did not stop by itself the last time."""
         crashed = self._meta("running") == "1"
         with suppress(StorageError), self._transaction() as connection:
-            _set_meta(connection, "running", 1)
+            set_meta(connection, "running", 1)
         return crashed
 
     def end_run(self) -> None:
         """Note that the agent stops by itself."""
         with suppress(StorageError), self._transaction() as connection:
-            _set_meta(connection, "running", 0)
+            set_meta(connection, "running", 0)
 
     def put_out(self, channel: str, body: Mapping[str, Any]) -> None:
         """Keep a message until it is acknowledged; beyond `OUTBOX_LIMIT` the oldest go.
@@ -234,7 +272,7 @@ class Journal:
             ).rowcount
             if dropped:
                 self.dropped += dropped
-                _set_meta(connection, "outbox_dropped", self.dropped)
+                set_meta(connection, "outbox_dropped", self.dropped)
 
     def outbox(self) -> list[OutboxItem]:
         """Everything that is not acknowledged yet, oldest first."""
@@ -259,7 +297,7 @@ class Journal:
         """
         total = self.bytes_on(day) + count
         with self._transaction() as connection:
-            _set_meta(connection, "bytes_on", f"{day} {total}")
+            set_meta(connection, "bytes_on", f"{day} {total}")
 
     def cached_runtimes(self, key: str) -> tuple[RuntimeFacts, ...] | None:
         """What was found out about the runtimes when their packages were as `key` says."""
@@ -274,48 +312,7 @@ class Journal:
         """Remember what `cached_runtimes` gives for `key`."""
         found = [runtime.model_dump(mode="json") for runtime in runtimes]
         with suppress(StorageError), self._transaction() as connection:
-            _set_meta(connection, "runtimes", json.dumps({"key": key, "runtimes": found}))
-
-    # SQLite
-
-    def _open(self, path: Path) -> sqlite3.Connection:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                return connect(path)
-            except (sqlite3.OperationalError, sqlite3.NotSupportedError):
-                raise
-            except sqlite3.DatabaseError as error:
-                self.faults.append(f"the journal was set aside: {error}")
-                set_aside(path, self._clock())
-                return connect(path)
-        except (OSError, sqlite3.OperationalError) as error:
-            self.faults.append(f"the journal is in memory only: {error}")
-            self.volatile = True
-            return connect(Path(":memory:"))
-
-    @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        try:
-            with self._connection:
-                yield self._connection
-        except sqlite3.Error as error:
-            raise StorageError(
-                f"The journal cannot be written: {error}.",
-                "Make room on the disk and check that the agent may write to it.",
-            ) from None
-
-    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        try:
-            return self._connection.execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise StorageError(
-                f"The journal cannot be read: {error}.", "Restart the agent: it begins a new one."
-            ) from None
-
-    def _meta(self, key: str) -> str | None:
-        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
-        return str(rows[0][0]) if rows else None
+            set_meta(connection, "runtimes", json.dumps({"key": key, "runtimes": found}))
 
     def _remember(self, connection: sqlite3.Connection, deployment: Deployment) -> None:
         failure = deployment.failure
@@ -337,7 +334,3 @@ class Journal:
         connection.execute(
             "DELETE FROM history WHERE id <= (SELECT MAX(id) FROM history) - ?", (HISTORY_LIMIT,)
         )
-
-
-def _set_meta(connection: sqlite3.Connection, key: str, value: object) -> None:
-    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(value)))

@@ -1,15 +1,18 @@
-"""Opens the journal's database, and makes it when there is none."""
+"""The journal's database: opened, made when there is none, and read and written as one."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-SCHEMA_VERSION: Final = 1
+from fitment_agent.errors import StorageError
+
+SCHEMA_VERSION: Final = 2
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -18,6 +21,10 @@ CREATE TABLE proofs (
     model TEXT NOT NULL, digest TEXT NOT NULL, assignment TEXT NOT NULL, benchmark TEXT,
     PRIMARY KEY (model, digest)
 ) WITHOUT ROWID;
+CREATE TABLE tunings (
+    digest TEXT NOT NULL, fingerprint TEXT NOT NULL, record TEXT NOT NULL,
+    UNIQUE (digest, fingerprint)
+);
 CREATE TABLE outbox (
     id INTEGER PRIMARY KEY AUTOINCREMENT, channel TEXT NOT NULL, body TEXT NOT NULL
 );
@@ -26,6 +33,69 @@ CREATE TABLE history (
     generation INTEGER NOT NULL, variant TEXT NOT NULL, phase TEXT NOT NULL, reason TEXT
 );
 """
+
+
+class JournalFile:
+    """The open database of a journal. Used from one thread.
+
+    Args:
+        path: the database file.
+        clock: tells the wall time.
+
+    Attributes:
+        faults: what was wrong when it was opened, in sentences; empty when all was well.
+        volatile: it lives in memory only, because the storage cannot be written.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], datetime]) -> None:
+        self._clock = clock
+        self.faults: list[str] = []
+        self.volatile = False
+        self._connection = self._open(path)
+
+    def _open(self, path: Path) -> sqlite3.Connection:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                return connect(path)
+            except (sqlite3.OperationalError, sqlite3.NotSupportedError):
+                raise
+            except sqlite3.DatabaseError as error:
+                self.faults.append(f"the journal was set aside: {error}")
+                set_aside(path, self._clock())
+                return connect(path)
+        except (OSError, sqlite3.OperationalError) as error:
+            self.faults.append(f"the journal is in memory only: {error}")
+            self.volatile = True
+            return connect(Path(":memory:"))
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with self._connection:
+                yield self._connection
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"The journal cannot be written: {error}.",
+                "Make room on the disk and check that the agent may write to it.",
+            ) from None
+
+    def _rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise StorageError(
+                f"The journal cannot be read: {error}.", "Restart the agent: it begins a new one."
+            ) from None
+
+    def _meta(self, key: str) -> str | None:
+        rows = self._rows("SELECT value FROM meta WHERE key = ?", key)
+        return str(rows[0][0]) if rows else None
+
+
+def set_meta(connection: sqlite3.Connection, key: str, value: object) -> None:
+    """Set one of the single values, inside a transaction."""
+    connection.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, str(value)))
 
 
 def connect(path: Path) -> sqlite3.Connection:

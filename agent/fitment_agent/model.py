@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fitment_agent.activation import Activation, Pointers
+from fitment_agent.activation import Pointer, Pointers
 from fitment_agent.errors import UnknownModelError
 
 
@@ -26,15 +26,20 @@ from fitment_agent.errors import UnknownModelError
 class ActiveModel:
     """A proved variant, ready to be loaded.
 
-    The file stays where it is while the variant is active or the previous one, so an application
-    has until the change after the next to notice a change.
+    The file stays where it is while the variant is active, on standby or the previous one, so an
+    application has until the change after the next to notice a change.
 
     Attributes:
         path: the model file.
         runtime: the runtime that was measured with it (`onnxruntime`, `litert`).
-        session_options: what it was measured with: `threads` and `providers`.
+        session_options: what it runs best with here, as far as that was measured: `threads`,
+            `affinity` (cores to stay on; empty for all), `providers` (in order of preference) and
+            `arena` (whether the runtime keeps freed memory). A thread that calls
+            `os.sched_setaffinity(0, affinity)` before it loads the model hands the cores on to
+            the runtime's own threads.
         digest: SHA-256 of the file.
         generation: of the desired state that brought it.
+        mode: `normal`, or `low_power` while the device is short of energy or hot.
     """
 
     name: str
@@ -44,16 +49,23 @@ class ActiveModel:
     variant: str
     digest: str
     generation: int
+    mode: str
     state_dir: Path
 
     def changed(self) -> bool:
-        """Whether another variant is active by now. Costs one small file read."""
-        now = _current(self.name, self.state_dir)
-        return now is not None and now.digest != self.digest
+        """Whether to load again: another variant is in use by now, or better session options.
+
+        Costs one small file read.
+        """
+        pointer = Pointers(self.state_dir).read(self.name)
+        if pointer is None:
+            return False
+        now = pointer.current
+        return (now.digest, now.session_options) != (self.digest, self.session_options)
 
 
 def model(name: str, state_dir: Path | str | None = None) -> ActiveModel:
-    """The active variant of the model called `name`.
+    """The variant of the model called `name` that is to be used now.
 
     Args:
         name: as the fleet calls the model.
@@ -63,27 +75,28 @@ def model(name: str, state_dir: Path | str | None = None) -> ActiveModel:
         UnknownModelError: nothing is active under that name on this device.
     """
     folder = Path(state_dir) if state_dir is not None else _configured_state_dir()
-    current = _current(name, folder)
-    if current is None:
+    pointer = Pointers(folder).read(name)
+    if pointer is None:
         raise UnknownModelError(
             f"No variant of {name!r} is active in {folder}.",
             "Roll one out, or name the agent's state directory.",
         )
+    return _as_model(name, pointer, folder)
+
+
+def _as_model(name: str, pointer: Pointer, state_dir: Path) -> ActiveModel:
+    current = pointer.current
     return ActiveModel(
         name=name,
-        path=folder / current.path,
+        path=state_dir / current.path,
         runtime=current.runtime,
         session_options=current.session_options,
         variant=current.variant,
         digest=current.digest,
         generation=current.generation,
-        state_dir=folder,
+        mode=pointer.active.mode,
+        state_dir=state_dir,
     )
-
-
-def _current(name: str, state_dir: Path) -> Activation | None:
-    pointer = Pointers(state_dir).read(name)
-    return pointer.current if pointer else None
 
 
 def _configured_state_dir() -> Path:

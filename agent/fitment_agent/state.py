@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from fitment_agent.activation import Activation, Pointer, Pointers
+from fitment_agent.activation import Pair, Pointer, Pointers
 from fitment_agent.blobs import Blobs
 from fitment_agent.deployment import (
     Deployment,
@@ -20,15 +21,23 @@ from fitment_agent.deployment import (
     Effects,
     RetryPolicy,
     advance,
-    artifacts_of,
     offer,
     take_back,
 )
 from fitment_agent.deployment_events import Activated, Event, Resumed, Withdrawn
 from fitment_agent.errors import RollbackRefusedError, StorageError, UnknownModelError
 from fitment_agent.journal import Journal, Proof
+from fitment_agent.state_records import model_state, pair_of, tuned_options
 from fitment_contract.base import utc_now
-from fitment_contract.messages import ActiveVariant, Assignment, Desired, ModelState, state_digest
+from fitment_contract.benchmark import BenchmarkReport, SessionTuning
+from fitment_contract.messages import (
+    Assignment,
+    Desired,
+    LowPower,
+    ModelState,
+    PowerMode,
+    state_digest,
+)
 from fitment_contract.phase import FailureReason, Phase
 
 _log = logging.getLogger(__name__)
@@ -42,6 +51,9 @@ class AgentState:
         journal: of this state directory.
         policy: how failed transfers are tried again.
         clock: tells the wall time.
+
+    Attributes:
+        version: another number whenever pointers or assignments may have changed.
     """
 
     def __init__(
@@ -59,6 +71,7 @@ class AgentState:
         self._clock = clock
         self.deployments: dict[str, Deployment] = journal.deployments()
         self.generation = journal.generation()
+        self.version = 0
 
     def accept(self, desired: Desired) -> dict[str, Effects]:
         """Take over a newer generation; the worker's effects by model.
@@ -78,6 +91,9 @@ class AgentState:
         self.journal.save(*accepted, generation=desired.generation)
         self.generation = desired.generation
         self.deployments.update({deployment.model: deployment for deployment in accepted})
+        self.version += 1
+        for deployment in accepted:
+            self._drop_unwanted(deployment)
         return {model: self._perform(model, effects) for model, (_, effects) in offers.items()}
 
     def apply(self, model: str, event: Event) -> Effects:
@@ -128,13 +144,13 @@ class AgentState:
         mended = []
         for model, deployment in list(self.deployments.items()):
             pointer = self.pointers.read(model)
-            digest = pointer.current.digest if pointer else None
-            if _restore_was_interrupted(deployment, digest):
+            if _restore_was_interrupted(deployment, pointer):
                 self._perform(model, (Effect.RESTORE,))
                 mended.append(f"{model}: finished an interrupted rollback")
-            lost = digest != deployment.digest or not self.blobs.has(deployment.digest)
-            if deployment.phase is Phase.ACTIVE and lost:
+            if deployment.phase is Phase.ACTIVE and not self._is_whole(pointer, deployment):
                 mended.append(self._mend_active(deployment))
+            if self._drop_unwanted(deployment):
+                mended.append(f"{model}: put away a second variant that is not wanted any more")
         return mended
 
     def model_states(self) -> tuple[ModelState, ...]:
@@ -142,7 +158,8 @@ class AgentState:
         pointers = self.pointers.all()
         models = sorted({*self.deployments, *pointers})
         return tuple(
-            model_state(model, self.deployments.get(model), pointers.get(model)) for model in models
+            model_state(model, self.deployments.get(model), pointers.get(model), self.journal)
+            for model in models
         )
 
     def digest(self) -> str:
@@ -152,12 +169,77 @@ class AgentState:
     def active_proof(self, model: str) -> Proof | None:
         """The proof of what is active now, if the journal still has it."""
         pointer = self.pointers.read(model)
-        return self.journal.proof(model, pointer.current.digest) if pointer else None
+        return self.journal.proof(model, pointer.active.normal.digest) if pointer else None
+
+    def keep_low_power_proof(self, model: str, report: BenchmarkReport) -> None:
+        """Keep what was measured on the second variant, before its trial counts as passed.
+
+        Raises:
+            StorageError: it was not kept.
+        """
+        self.journal.add_low_power_proof(self.deployments[model].assignment, report)
+
+    # Tuning
+
+    def untuned(self, fingerprint: str) -> list[str]:
+        """Models whose active variant has not been tuned on a device like this."""
+        return [
+            model
+            for model, pointer in self.pointers.all().items()
+            if self.journal.tuning(pointer.active.normal.digest, fingerprint) is None
+        ]
+
+    def tuned(self, model: str, tuning: SessionTuning) -> bool:
+        """Hand tuned session options to applications; whether the variant is still there.
+
+        The pointer comes first: a crash in between costs another tuning, nothing else.
+
+        Raises:
+            StorageError: the pointer or the journal could not be written.
+        """
+        pointer = self.pointers.read(model)
+        if pointer is None:
+            return False
+        pair = pointer.active.tuned(tuning.digest, tuned_options(tuning))
+        if tuning.digest not in pair.artifacts():
+            return False
+        if pair != pointer.active:
+            self._write(model, lambda _: replace(pointer, active=pair))
+        self.journal.add_tuning(tuning)
+        return True
+
+    def switch(self, model: str, mode: PowerMode) -> bool:
+        """Point applications at the variant for `mode`, durably; whether anything changed.
+
+        Raises:
+            StorageError: the pointer cannot be written, or the file is gone.
+        """
+        pointer = self.pointers.read(model)
+        switched = pointer.switched(mode.value) if pointer else None
+        if switched is None or switched == pointer:
+            return False
+        if not self.blobs.has(switched.current.digest):
+            raise StorageError(
+                f"The file of {switched.current.variant} is gone.",
+                "Restart the agent: it fetches the file again.",
+            )
+        self._write(model, lambda _: switched)
+        return True
+
+    def limits_of(self, model: str, pair: Pair) -> LowPower | None:
+        """When the second variant of a pair is to be used; None when nobody knows any more."""
+        deployment = self.deployments.get(model)
+        proof = self.journal.proof(model, pair.normal.digest)
+        known = [deployment.assignment] if deployment else []
+        known += [proof.assignment] if proof else []
+        return next((one.low_power for one in known if one.low_power and _serves(pair, one)), None)
+
+    # Inside
 
     def _offer(self, assignment: Assignment, generation: int) -> tuple[Deployment, Effects]:
         pointer = self.pointers.read(assignment.model)
-        usable = pointer is not None and self.blobs.has(pointer.current.digest)
-        active = pointer.current.digest if pointer and usable else None
+        usable = pointer is not None and self._can_serve(pointer.active, assignment)
+        active = pointer.active.normal.digest if pointer and usable else None
         proof = self.journal.proof(assignment.model, active) if active else None
         return offer(
             self.deployments.get(assignment.model),
@@ -184,15 +266,12 @@ class AgentState:
     def _activate(self, model: str) -> Effects:
         deployment = self.deployments[model]
         self.journal.add_proof(deployment)
-        activation = activation_of(deployment, self._clock())
-        self._write(model, lambda pointer: _moved(pointer, activation))
+        pair = pair_of(deployment, self.journal, self._clock())
+        self._write(model, lambda pointer: _moved(pointer, pair))
         return self.apply(model, Activated())
 
     def _restore(self, model: str) -> None:
-        def back(pointer: Pointer | None) -> Pointer | None:
-            return Pointer(pointer.previous) if pointer and pointer.previous else None
-
-        self._write(model, back)
+        self._write(model, lambda pointer: pointer.moved_back() if pointer else None)
 
     def _settle(self, model: str) -> None:
         """Evict what no pointer and no deployment under way needs; never worth a failure."""
@@ -211,16 +290,37 @@ class AgentState:
     def _mend_active(self, deployment: Deployment) -> str:
         """Write a lost pointer again, or deploy again when the file is gone too."""
         model = deployment.model
-        if self.blobs.has(deployment.digest):
-            activation = activation_of(deployment, self._clock())
-            self._write(model, lambda pointer: _moved(pointer, activation))
+        pair = pair_of(deployment, self.journal, self._clock())
+        if self._can_serve(pair, deployment.assignment):
+            self._write(model, lambda pointer: _moved(pointer, pair))
             return f"{model}: its pointer was lost and was written again"
         again = Deployment(generation=deployment.generation, assignment=deployment.assignment)
         self.journal.save(again)
         self.deployments[model] = again
         return f"{model}: its file was lost; it is deployed again"
 
+    def _is_whole(self, pointer: Pointer | None, deployment: Deployment) -> bool:
+        return pointer is not None and self._can_serve(pointer.active, deployment.assignment)
+
+    def _can_serve(self, pair: Pair, assignment: Assignment) -> bool:
+        """Whether what is assigned is there, with its files."""
+        files = {pair.normal.digest}
+        if assignment.low_power is not None:
+            files.add(assignment.low_power.variant.digest)
+        return _serves(pair, assignment) and all(self.blobs.has(digest) for digest in files)
+
+    def _drop_unwanted(self, deployment: Deployment) -> bool:
+        """Take away the second variant of what is active, if none is assigned any more."""
+        pointer = self.pointers.read(deployment.model)
+        is_asked = deployment.phase is not Phase.ACTIVE or deployment.assignment.low_power
+        if pointer is None or is_asked or pointer.active.low_power is None:
+            return False
+        alone = replace(pointer, active=Pair(pointer.active.normal))
+        self._write(deployment.model, lambda _: alone)
+        return True
+
     def _write(self, model: str, change: Callable[[Pointer | None], Pointer | None]) -> None:
+        self.version += 1
         try:
             changed = change(self.pointers.read(model))
             if changed is None:
@@ -234,82 +334,23 @@ class AgentState:
             ) from None
 
 
-def activation_of(deployment: Deployment, now: datetime) -> Activation:
-    """What the pointer says about a proved deployment."""
-    variant, report = deployment.assignment.variant, deployment.benchmark
-    threads = report.latency.threads if report else deployment.assignment.protocol.threads
-    ran = report.kernels.providers if report else {}
-    # The runtime reads the list as an order of preference; the CPU takes what the others leave.
-    providers = [name for name in variant.needs.providers_any_of if name in ran]
-    providers += sorted(set(ran) - set(providers))
-    return Activation(
-        model=deployment.model,
-        generation=deployment.generation,
-        variant=variant.name,
-        model_version=variant.model_version,
-        digest=variant.digest,
-        path=f"blobs/{variant.digest}",
-        runtime=variant.needs.runtime,
-        session_options={"threads": threads, "providers": providers},
-        activated_at=now.isoformat(timespec="milliseconds"),
-        artifacts=tuple(artifact.digest for artifact in artifacts_of(deployment.assignment)),
-    )
+def _moved(pointer: Pointer | None, pair: Pair) -> Pointer:
+    return pointer.moved_to(pair) if pointer else Pointer(pair)
 
 
-def model_state(model: str, deployment: Deployment | None, pointer: Pointer | None) -> ModelState:
-    """What to report about a model; the pointer alone says what is active.
-
-    Without a deployment the journal was lost and the pointer is all that is known.
-    """
-    active = _active_variant(pointer.current) if pointer else None
-    previous = _active_variant(pointer.previous) if pointer and pointer.previous else None
-    if deployment is None:
-        assert active is not None
-        return ModelState(
-            model=model,
-            generation=active.generation,
-            phase=Phase.ACTIVE,
-            variant=active.variant,
-            digest=active.digest,
-            active=active,
-            previous=previous,
-        )
-    return ModelState(
-        model=model,
-        generation=deployment.generation,
-        phase=deployment.phase,
-        variant=deployment.assignment.variant.name,
-        digest=deployment.digest,
-        rollout=deployment.assignment.rollout,
-        waiting=deployment.waiting,
-        failure=deployment.failure,
-        active=active,
-        previous=previous,
-        benchmark=deployment.benchmark,
-        bytes_transferred=deployment.bytes_transferred,
-        tries=deployment.tries,
-    )
+def _serves(pair: Pair, assignment: Assignment) -> bool:
+    """Whether the pair holds what is assigned, perhaps with a second variant to spare."""
+    wanted = assignment.low_power.variant.digest if assignment.low_power else None
+    held = pair.low_power.digest if pair.low_power else None
+    return pair.normal.digest == assignment.variant.digest and wanted in (held, None)
 
 
-def _active_variant(activation: Activation) -> ActiveVariant:
-    return ActiveVariant(
-        variant=activation.variant,
-        model_version=activation.model_version,
-        digest=activation.digest,
-        generation=activation.generation,
-        since=datetime.fromisoformat(activation.activated_at),
-    )
-
-
-def _moved(pointer: Pointer | None, activation: Activation) -> Pointer:
-    return pointer.moved_to(activation) if pointer else Pointer(activation)
-
-
-def _restore_was_interrupted(deployment: Deployment, active_digest: str | None) -> bool:
+def _restore_was_interrupted(deployment: Deployment, pointer: Pointer | None) -> bool:
     failure = deployment.failure
     return (
         failure is not None
         and failure.reason is FailureReason.WITHDRAWN
         and failure.phase is Phase.ACTIVE
-        and active_digest == deployment.digest
+        and pointer is not None
+        and pointer.active.normal.digest == deployment.digest
     )

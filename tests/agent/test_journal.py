@@ -12,6 +12,7 @@ from fitment_agent import journal as journal_module
 from fitment_agent.deployment import Deployment
 from fitment_agent.errors import StorageError
 from fitment_agent.journal import Journal
+from fitment_contract.benchmark import SessionTuning
 from fitment_contract.device import RuntimeFacts
 from fitment_contract.phase import Phase
 from support.agent_records import NOW, a_report, an_assignment
@@ -163,3 +164,37 @@ def test_looking_does_not_change_it(path: Path) -> None:
         reader.save(Deployment(generation=2, assignment=an_assignment()))
     with pytest.raises(StorageError, match="cannot be read"):
         Journal.read_only(path.with_name("none.db"))
+
+
+def a_tuning(threads: int, digest: str = "a" * 64, fingerprint: str = "0" * 16) -> SessionTuning:
+    return SessionTuning(
+        digest=digest,
+        fingerprint=fingerprint,
+        threads=threads,
+        p50_seconds=0.001,
+        reference_p50_seconds=0.002,
+        candidates=3,
+        measured_at=NOW,
+    )
+
+
+def test_the_last_tuning_of_a_file_on_a_device_is_kept(path: Path) -> None:
+    journal = Journal(path)
+    for tuning in (a_tuning(1), a_tuning(4, fingerprint="1" * 16), a_tuning(2)):
+        journal.add_tuning(tuning)
+    journal.close()
+    again = Journal(path)
+    assert again.tuning("a" * 64, "0" * 16) == a_tuning(2)
+    assert again.tuning("a" * 64, "1" * 16) == a_tuning(4, fingerprint="1" * 16)
+    assert again.tuning("a" * 64) == a_tuning(2)  # the newest
+    assert again.tuning("a" * 64, "2" * 16) is None
+    assert again.tuning("b" * 64) is None
+
+
+def test_old_tunings_are_forgotten(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(journal_module, "TUNINGS_LIMIT", 2)
+    journal = Journal(path)
+    digests = [letter * 64 for letter in "abc"]
+    for digest in digests:
+        journal.add_tuning(a_tuning(1, digest=digest))
+    assert [journal.tuning(digest) is not None for digest in digests] == [False, True, True]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from fitment_agent.deployment_events import Failed, Fetched, Proved, Verified, W
 from fitment_agent.errors import RollbackRefusedError, StorageError, UnknownModelError
 from fitment_agent.journal import Journal
 from fitment_agent.state import AgentState
+from fitment_contract.benchmark import SessionTuning
 from fitment_contract.messages import Assignment, Desired
 from fitment_contract.phase import FailureReason, Phase
 from support.agent_records import NOW, a_report, an_assignment
@@ -60,7 +62,12 @@ def test_activating_moves_the_pointer_and_keeps_the_previous(state: AgentState) 
     content = json.loads(state.pointers.path("activity").read_bytes())
     assert (content["variant"], content["previous"]["variant"]) == ("second", "first")
     assert content["path"] == f"blobs/{SECOND.variant.digest}"
-    assert content["session_options"] == {"threads": 1, "providers": []}
+    assert content["session_options"] == {
+        "threads": 1,
+        "affinity": [],
+        "providers": [],
+        "arena": True,
+    }
     told = state.model_states()[0]
     assert told.active is not None
     assert (told.phase, told.active.variant, told.generation) == (Phase.ACTIVE, "second", 2)
@@ -274,3 +281,63 @@ def test_a_file_that_vanished_is_deployed_again(state: AgentState, tmp_path: Pat
     reopened = open_state(tmp_path)
     assert len(reopened.reconcile()) == 1
     assert reopened.deployments["activity"].phase is Phase.OFFERED
+
+
+def a_tuning(assignment: Assignment, threads: int = 4, **options: Any) -> SessionTuning:
+    return SessionTuning(
+        digest=assignment.variant.digest,
+        fingerprint=a_report(assignment).fingerprint,
+        threads=threads,
+        p50_seconds=0.001,
+        reference_p50_seconds=0.002,
+        candidates=3,
+        measured_at=NOW,
+        **options,
+    )
+
+
+def test_tuned_options_reach_the_application_and_stay(state: AgentState, tmp_path: Path) -> None:
+    activate(state, 1, FIRST)
+    seen = model("activity", state.state_dir)
+    tuning = a_tuning(FIRST, affinity=(2, 3), arena=False)
+    assert state.tuned("activity", tuning)
+    assert seen.changed()
+    options = {"threads": 4, "affinity": [2, 3], "providers": [], "arena": False}
+    assert model("activity", state.state_dir).session_options == options
+    assert state.model_states()[0].tuning == tuning
+    state.pointers.path("activity").unlink()  # a lost pointer is written again with them
+    state.reconcile()
+    assert model("activity", state.state_dir).session_options == options
+
+
+def test_a_variant_that_comes_back_is_tuned_already(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    state.tuned("activity", a_tuning(FIRST))
+    activate(state, 2, SECOND)
+    assert model("activity", state.state_dir).session_options["threads"] == 1
+    activate(state, 3, THIRD)  # evicts the first
+    activate(state, 4, FIRST)
+    assert model("activity", state.state_dir).session_options["threads"] == 4
+
+
+def test_tuned_providers_replace_those_of_the_trial(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    providers = ("CUDAExecutionProvider", "CPUExecutionProvider")
+    state.tuned("activity", a_tuning(FIRST, providers=providers))
+    assert model("activity", state.state_dir).session_options["providers"] == list(providers)
+
+
+def test_a_tuning_of_what_is_gone_changes_nothing(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    before = state.pointers.path("activity").read_bytes()
+    assert not state.tuned("activity", a_tuning(SECOND))
+    assert not state.tuned("nothing", a_tuning(FIRST))
+    assert state.pointers.path("activity").read_bytes() == before
+
+
+def test_what_is_not_tuned_for_this_device_is_known(state: AgentState) -> None:
+    activate(state, 1, FIRST)
+    here, elsewhere = a_report(FIRST).fingerprint, "f" * 16
+    assert state.untuned(here) == ["activity"]
+    state.tuned("activity", a_tuning(FIRST))
+    assert (state.untuned(here), state.untuned(elsewhere)) == ([], ["activity"])
