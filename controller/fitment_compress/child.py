@@ -16,7 +16,7 @@ from typing import IO, Final
 
 import psutil
 
-from fitment_compress.errors import BY_NAME, CandidateError, OutputError, WorkerError
+from fitment_compress.errors import BY_NAME, CandidateError, WorkerError
 from fitment_compress.jobs import Answer, AnswerT, Job, Told
 
 POLL_SECONDS: Final = 0.1
@@ -24,7 +24,6 @@ TOLD: Final = "~"
 """How lines about work in progress begin; answers are JSON."""
 
 _TAIL_BYTES: Final = 400
-_ERRORS: Final = {**BY_NAME, OutputError.__name__: OutputError}
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ class Child:
             told(Told.model_validate_json(line[len(TOLD) :]))
         answer = Answer.model_validate_json(line)
         if answer.result is None:
-            raise _ERRORS.get(answer.error or "", CandidateError)(answer.problem, answer.fix)
+            raise BY_NAME.get(answer.error or "", CandidateError)(answer.problem, answer.fix)
         result: AnswerT = type(job).answer.model_validate_json(answer.result)  # type: ignore[assignment]  # `answer` is AnswerT's own class
         return result
 

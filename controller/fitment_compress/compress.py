@@ -97,6 +97,19 @@ class CompressRequest:
     work: Path | None = None
 
 
+def require_name(name: str) -> None:
+    """Refuse what no model can be called.
+
+    Raises:
+        RequestError: it is no name.
+    """
+    if not _NAME.fullmatch(name):
+        raise RequestError(
+            f"{name!r} is no name for a model.",
+            "Use --name with lower-case letters, digits, dots and dashes, at most 64.",
+        )
+
+
 def compress(request: CompressRequest, progress: Progress | None = None) -> Portfolio:
     """Build every candidate, measure it, and write the portfolio folder.
 
@@ -110,11 +123,7 @@ def compress(request: CompressRequest, progress: Progress | None = None) -> Port
         CandidateError: not even the cleaned source can be measured.
         WorkerError: checking the model and the data took the process down.
     """
-    if not _NAME.fullmatch(request.name):
-        raise RequestError(
-            f"{request.name!r} is no name for a model.",
-            "Use --name with lower-case letters, digits, dots and dashes, at most 64.",
-        )
+    require_name(request.name)
     if request.search and request.budget_seconds is None:
         raise RequestError(
             "A search needs to know when to end.", "Give it a budget, for example --budget 20m."

@@ -83,6 +83,7 @@ def _context(
         scratch=scratch,
         source=workspace.clean,
         training=load_dataset(workspace.training, inputs) if learns else None,
+        classification=job.classification,
         seed=job.seed,
         tell=tell,
         findings=findings,

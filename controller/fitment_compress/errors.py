@@ -62,6 +62,13 @@ class OutputError(CompressError):
 
 BY_NAME: dict[str, type[CompressError]] = {
     kind.__name__: kind
-    for kind in (SourceError, SamplesError, RequestError, TechniqueError, CandidateError)
+    for kind in (
+        SourceError,
+        SamplesError,
+        RequestError,
+        TechniqueError,
+        CandidateError,
+        OutputError,
+    )
 }
 """The errors that a child process reports to its parent by name."""

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from fitment_compress.compress import FULL, CompressRequest, Effort, compress
+from fitment_compress.compress import FULL, CompressRequest, Effort, compress, require_name
 from fitment_compress.data import save_dataset
 from fitment_compress.errors import SamplesError, SourceError
 from fitment_compress.progress import Progress
@@ -72,8 +72,10 @@ def compress_module(
     Raises:
         SourceError: the module cannot be exported, or the file computes something else.
         SamplesError: a loader gives something else than tensors that fit together.
+        RequestError: the name is no name.
         CompressError: see `fitment_compress.compress.compress`.
     """
+    require_name(name)
     scored = _collected(evaluate, input_names, "evaluate")
     learnt = None if train is None else _collected(train, input_names, "train")
     with tempfile.TemporaryDirectory(prefix="fitment-export-") as scratch:

@@ -123,6 +123,7 @@ class BuildJob(Job[Built]):
     Attributes:
         key: of the stage.
         parent: the stage that the steps start from; None for the cleaned source.
+        classification: the model decides between classes; what learns is taught decisions.
         seed: of every random choice.
     """
 
@@ -131,6 +132,7 @@ class BuildJob(Job[Built]):
     key: str
     parent: ModelFile | None = None
     steps: tuple[RecipeStep, ...] = ()
+    classification: bool = True
     seed: int = 0
 
 

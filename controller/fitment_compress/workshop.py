@@ -268,6 +268,7 @@ class Workshop:
             key=order.key,
             parent=None if order.parent is None else order.parent.file,
             steps=() if order.step is None else (order.step,),
+            classification=self._prepared.classification,
             seed=self._seed,
         )
         with self._borrowed() as child:

@@ -130,3 +130,14 @@ def test_a_bias_that_is_computed_stays_as_it_is() -> None:
     exact = net.model(net.gemm(summed, 4))
     feeds = network_feeds(exact, 8)
     assert correct_biases(quantised(exact, feeds), exact, feeds) == 3
+
+
+def test_a_quantiser_that_finds_no_bias_says_so_and_goes_on(tmp_path: Path) -> None:
+    net = Network(0, 12)
+    weight = net.weight("w", 12, 8)
+    model = net.model(net.node("MatMul", "x", weight, width=8))
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    feeds = network_feeds(model, 8)
+    _, _, findings = made(path, tmp_path, feeds, ("int8-static", {"correct_bias": True}))
+    assert findings.notes[-1].startswith("Biases stay: No integer layer with a bias")

@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="needs PyTorch: make test-train")
 pytestmark = pytest.mark.train
 
 from fitment_compress.compress import Effort  # noqa: E402 - torch is asked for first
-from fitment_compress.errors import SamplesError, SourceError  # noqa: E402
+from fitment_compress.errors import RequestError, SamplesError, SourceError  # noqa: E402
 from fitment_compress.from_torch import compress_module, export_module  # noqa: E402
 from fitment_contract.benchmark import BenchmarkProtocol  # noqa: E402
 from fitment_runtime.catalog import find_runtime  # noqa: E402
@@ -151,3 +151,8 @@ def test_batches_that_do_not_fit_together_are_named(
         compress_module(
             Weighted(), evaluate=batches, output=tmp_path / "out", name="net", input_names=names
         )
+
+
+def test_a_name_that_is_none_is_refused_before_anything_is_exported(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="'a/b' is no name"):
+        compress_module(Branching(), evaluate=[], output=tmp_path / "out", name="a/b")

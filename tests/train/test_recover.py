@@ -29,6 +29,7 @@ from support.runtime_models import (
     save_mlp,
     save_two_inputs,
 )
+from support.structure_models import dense_network
 from support.train_models import agreement, balanced, images, run, save_separable, stored, taught
 
 torch = pytest.importorskip("torch", reason="needs PyTorch: make test-train")
@@ -530,3 +531,22 @@ def test_blending_mixes_pairs_by_their_shares() -> None:
     values = torch.tensor([[0.0], [1.0], [10.0]])
     mixed = blend(values, torch.tensor([2, 1, 0]), torch.tensor([0.5, 0.3, 1.0]))
     assert mixed.tolist() == [[5.0], [1.0], [10.0]]
+
+
+def test_outputs_that_are_no_scores_are_met_as_numbers(tmp_path: Path) -> None:
+    """Scores of classes are learnt up to a constant; a regression's outputs are not."""
+    source = tmp_path / "m.onnx"
+    onnx.save(dense_network(), source)
+    samples = Dataset({"x": random(0, 64, 12)}, None, None)
+    (exact,) = run(load(source), samples)
+    errors = {}
+    for classification in (True, False):
+        wrong = load(source)
+        for name, values in stored(wrong).items():
+            if name.endswith(".b"):
+                replace_initializer(wrong, name, values + np.float32(1.0))
+        given = Context([], tmp_path, source, samples, classification=classification)
+        learnt = learn(wrong, RecoverOptions(epochs=20, batch=8, rate=0.01), given)
+        (found,) = run(learnt, samples)
+        errors[classification] = np.square(found - exact).mean()
+    assert errors[False] < 0.2 * errors[True]

@@ -28,6 +28,20 @@ SAMPLES: Final = 64
 Samples = Sequence[Mapping[str, "NDArray[Any]"]]
 
 
+class NothingToCorrect(TechniqueError):
+    """There is no bias to move, or nothing to measure by."""
+
+
+def nearer_if_possible(
+    model: ModelProto, reference: ModelProto, feeds: Feeds
+) -> tuple[ModelProto, str]:
+    """`nearer`, for steps that can do without: where there is nothing to correct, biases stay."""
+    try:
+        return nearer(model, reference, feeds)
+    except NothingToCorrect as nothing:
+        return model, f"Biases stay: {nothing.problem}"
+
+
 def nearer(model: ModelProto, reference: ModelProto, feeds: Feeds) -> tuple[ModelProto, str]:
     """The corrected model, if its outputs are nearer to the reference's; otherwise `model`.
 
@@ -43,18 +57,21 @@ def nearer(model: ModelProto, reference: ModelProto, feeds: Feeds) -> tuple[Mode
         The model, and a sentence about what was done.
 
     Raises:
-        TechniqueError: there are too few samples, or no integer layer of this name has a bias.
+        NothingToCorrect: there are too few samples, or no integer layer of this name has a bias.
     """
     samples = list(spread(feeds, 2 * SAMPLES))
     if len(samples) < 2:
-        raise TechniqueError("Bias correction needs two calibration samples at least. Give more.")
+        raise NothingToCorrect(
+            "Bias correction needs two calibration samples at least.", "Give more."
+        )
     corrected = type(model)()
     corrected.CopyFrom(model)
     count = correct_biases(corrected, reference, samples[::2])
     if not count:
-        raise TechniqueError(
+        raise NothingToCorrect(
             "No integer layer with a bias has a counterpart of its name and width to be corrected "
-            "by. Put the step right behind the one that quantises."
+            "by.",
+            "Put the step right behind the one that quantises.",
         )
     exact = run_all(reference, samples[1::2])
     before = noise_ratio(exact, run_all(model, samples[1::2]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from pydantic import Field
 
 from fitment_compress.errors import TechniqueError
-from fitment_compress.quantisation.bias import nearer
+from fitment_compress.quantisation.bias import nearer_if_possible
 from fitment_compress.quantisation.calibration import Feeds, Ranges, spread
 from fitment_compress.quantisation.placement import find_layers, name_nodes
 from fitment_compress.quantisation.qdq import calibrate_layers, quantise
@@ -99,7 +99,7 @@ class Int8Mixed(Technique[Int8MixedOptions]):
         context.findings.notes.append(_told(layers, chosen, trial, options))
         quantised = quantise(model, chosen, ranges, options)
         if options.correct_bias:
-            quantised, note = nearer(quantised, model, context.calibration)
+            quantised, note = nearer_if_possible(quantised, model, context.calibration)
             context.findings.notes.append(note)
         return quantised
 

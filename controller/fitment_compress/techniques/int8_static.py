@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from fitment_compress.quantisation.bias import nearer
+from fitment_compress.quantisation.bias import nearer_if_possible
 from fitment_compress.quantisation.placement import find_layers, name_nodes
 from fitment_compress.quantisation.qdq import calibrate_layers, quantise
 from fitment_compress.techniques.base import Context, Options, Requirements, Technique
@@ -101,6 +101,6 @@ class Int8Static(Technique[Int8StaticOptions]):
         ranges = calibrate_layers(model, layers, context.calibration, options)
         quantised = quantise(model, layers, ranges, options)
         if options.correct_bias:
-            quantised, note = nearer(quantised, model, context.calibration)
+            quantised, note = nearer_if_possible(quantised, model, context.calibration)
             context.findings.notes.append(note)
         return quantised

@@ -103,7 +103,8 @@ def _objective(
         own = student.eval()(feeds)
     label = context.training.label if context.training is not None else None
     first = teacher.outputs[0]
-    classes = his[first].is_floating_point() and his[first].ndim == 2 and his[first].shape[1] > 1
+    shaped = his[first].is_floating_point() and his[first].ndim == 2 and his[first].shape[1] > 1
+    classes = context.classification and shaped
     if label is not None:  # as the default metric reads labels
         classes = classes and label.ndim == 1 and label.dtype.kind in "iub"
     if classes and label is not None and lesson.label_weight:
