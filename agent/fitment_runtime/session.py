@@ -24,13 +24,18 @@ class SessionOptions:
 
     Attributes:
         threads: intra-op threads. Always explicit: a runtime's own choice depends on the machine.
-        providers: execution providers in order of preference; empty means the CPU.
+        providers: execution providers or delegates in order of preference; empty means the CPU.
         graph_optimization: let the runtime fuse and rewrite the graph.
+        affinity: cores that the runtime's own threads stay on; empty for all. The thread that
+            calls `run` computes as well, and is kept there by whoever owns it: see `affinity`.
+        arena: let the runtime keep freed memory for the next inference; only where `has_arena`.
     """
 
     threads: int = 1
     providers: tuple[str, ...] = ()
     graph_optimization: bool = True
+    affinity: tuple[int, ...] = ()
+    arena: bool = True
 
 
 DEFAULT_OPTIONS = SessionOptions()
@@ -68,10 +73,12 @@ class Runtime(Protocol):
     Attributes:
         name: its name in facts, needs and reports.
         formats: file formats that it reads.
+        has_arena: whether `SessionOptions.arena` means anything to it.
     """
 
     name: str
     formats: tuple[str, ...]
+    has_arena: bool
 
     def prepare(self) -> None:
         """Import the library and start it, so that `load` measures the model alone.

@@ -78,10 +78,22 @@ def test_a_file_that_is_no_model_is_a_load_failure(tmp_path: Path) -> None:
             find_runtime("litert").load(path)
 
 
-def test_a_provider_is_unsupported(tmp_path: Path) -> None:
+def test_an_unknown_provider_is_unsupported(tmp_path: Path) -> None:
     path = save_tflite_dense(tmp_path / "m.tflite")
     with pytest.raises(UnsupportedFormat, match="GPU"):
         find_runtime("litert").load(path, SessionOptions(providers=("GPU",)))
+
+
+def test_a_delegate_that_is_not_installed_is_named_and_not_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = {"EDGETPU": "lib-no-such-delegate.so.1"}
+    monkeypatch.setattr("fitment_runtime.runtimes.litert._DELEGATES", library)
+    runtime = find_runtime("litert")
+    with pytest.raises(UnsupportedFormat, match=r"EDGETPU.*lib-no-such-delegate"):
+        path = save_tflite_dense(tmp_path / "m.tflite")
+        runtime.load(path, SessionOptions(providers=("EDGETPU", "CPU")))
+    assert runtime.describe("1.0").providers == ("CPU",)
 
 
 def test_without_the_library_the_extra_is_named(

@@ -109,6 +109,10 @@ def test_a_provider_that_is_not_there_is_unsupported(tmp_path: Path, runtime: Ru
         runtime.load(path, SessionOptions(providers=("NoSuchProvider",)))
 
 
+def test_what_runs_elsewhere_is_no_provider_of_this_machine(runtime: Runtime) -> None:
+    assert "AzureExecutionProvider" not in runtime.describe("1.0").providers
+
+
 def test_memory_that_is_not_there_is_named(tmp_path: Path, runtime: Runtime) -> None:
     session = runtime.load(runtime_models.save_memory_eater(tmp_path / "m.onnx", 2**50))
     with pytest.raises(MemoryExceeded):

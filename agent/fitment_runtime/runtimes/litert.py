@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections import Counter
 from collections.abc import Mapping
 from importlib import import_module
@@ -11,10 +12,14 @@ from typing import Any, Final
 from fitment_contract.benchmark import KernelCounts
 from fitment_contract.device import RuntimeFacts
 from fitment_contract.variant import TensorSpec
+from fitment_runtime.affinity import pinned
 from fitment_runtime.errors import InferenceFailure, LoadFailure, RuntimeMissing, UnsupportedFormat
 from fitment_runtime.session import DEFAULT_OPTIONS, Array, Session, SessionOptions
 
 _MODULES: Final = ("ai_edge_litert.interpreter", "tflite_runtime.interpreter")
+_CPU: Final = "CPU"
+_DELEGATES: Final = {"EDGETPU": "libedgetpu.so.1"}
+"""Delegates by the name of their provider, and the library that each is in."""
 _IDENTIFIER: Final = b"TFL3"
 _CONVOLUTIONS: Final = frozenset(
     {"CONV_2D", "CONV_3D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "CONV_3D_TRANSPOSE"}
@@ -78,14 +83,15 @@ class LiteRtSession:
 
 
 class LiteRtRuntime:
-    """LiteRT on the CPU, with XNNPACK where the library brings it."""
+    """LiteRT on the CPU, with XNNPACK where the library brings it, or with a delegate."""
 
     name = "litert"
     formats = ("tflite",)
+    has_arena = False
 
     def prepare(self) -> None:
         """Import LiteRT; see `Runtime.prepare`."""
-        _interpreter_class()
+        _library()
 
     def load(self, path: Path, options: SessionOptions = DEFAULT_OPTIONS) -> Session:
         """The .tflite model in `path`; see `Runtime.load`."""
@@ -113,35 +119,67 @@ class LiteRtRuntime:
 
     def describe(self, version: str) -> RuntimeFacts:
         """What LiteRT can do here; opsets are a notion of ONNX."""
-        _interpreter_class()
+        library = _library()
+        delegates = tuple(name for name in _DELEGATES if _has_delegate(library, name))
         return RuntimeFacts(
-            name=self.name, version=version, formats=self.formats, providers=("CPU",)
+            name=self.name,
+            version=version,
+            formats=self.formats,
+            providers=(*delegates, _CPU),
         )
 
     def _open(self, path: Path, options: SessionOptions) -> Any:
-        if options.providers not in ((), ("CPU",)):
-            raise UnsupportedFormat(
-                f"LiteRT runs on the CPU only here, not on {', '.join(options.providers)}"
-            )
+        library = _library()
+        delegates = [_delegate(library, name) for name in options.providers if name != _CPU]
         _check_identifier(path)
-        interpreter_class = _interpreter_class()
         try:
-            interpreter = interpreter_class(model_path=str(path), num_threads=options.threads)
-            interpreter.allocate_tensors()
+            with pinned(options.affinity):
+                interpreter = library.Interpreter(
+                    model_path=str(path),
+                    num_threads=options.threads,
+                    experimental_delegates=delegates or None,
+                )
+                interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise LoadFailure(f"LiteRT: {_one_line(error)}") from error
         return interpreter
 
 
-def _interpreter_class() -> Any:
+def _library() -> Any:
     for name in _MODULES:
         try:
-            return import_module(name).Interpreter
+            return import_module(name)
         except ModuleNotFoundError:
             continue
         except ImportError as error:
             raise RuntimeMissing(f"{name} cannot be imported: {error}") from error
     raise RuntimeMissing("LiteRT is not installed: pip install 'fitment[tflite]'")
+
+
+def _delegate(library: Any, name: str) -> Any:
+    """A loaded delegate.
+
+    Raises:
+        UnsupportedFormat: its library is not installed, or finds no device.
+    """
+    if name not in _DELEGATES:
+        known = ", ".join((*_DELEGATES, _CPU))
+        raise UnsupportedFormat(f"LiteRT has no delegate {name} here; it knows {known}")
+    try:
+        ctypes.CDLL(_DELEGATES[name])  # first, because LiteRT stumbles over a file that is missing
+        return library.load_delegate(_DELEGATES[name])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UnsupportedFormat(
+            f"the delegate {name} cannot be loaded: {_one_line(error) or 'it finds no device'}"
+        ) from error
+
+
+def _has_delegate(library: Any, name: str) -> bool:
+    try:
+        _delegate(library, name)
+    except UnsupportedFormat:
+        return False
+    return True
 
 
 def _check_identifier(path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from fitment_contract.benchmark import KernelCounts
 from fitment_contract.device import RuntimeFacts
 from fitment_contract.variant import TensorSpec
+from fitment_runtime.affinity import pinned
 from fitment_runtime.errors import (
     InferenceFailure,
     LoadFailure,
@@ -24,6 +25,8 @@ from fitment_runtime.runtimes.onnx_wire import identity_model, refuse_external_d
 from fitment_runtime.session import DEFAULT_OPTIONS, Array, Session, SessionOptions
 
 _CPU: Final = "CPUExecutionProvider"
+_ELSEWHERE: Final = frozenset({"AzureExecutionProvider"})
+"""Providers that every build lists and that run nothing on this machine."""
 _DTYPES: Final = {
     "tensor(float)": "float32",
     "tensor(double)": "float64",
@@ -104,6 +107,7 @@ class OnnxRuntime:
 
     name = "onnxruntime"
     formats = ("onnx",)
+    has_arena = True
 
     def prepare(self) -> None:
         """Import onnxruntime and open a tiny session; see `Runtime.prepare`."""
@@ -137,7 +141,9 @@ class OnnxRuntime:
             version=version,
             formats=self.formats,
             opset_max=_highest_opset(ort),
-            providers=tuple(ort.get_available_providers()),
+            providers=tuple(
+                name for name in ort.get_available_providers() if name not in _ELSEWHERE
+            ),
         )
 
     def _open(self, path: Path, options: SessionOptions, profile_prefix: str | None) -> Any:
@@ -150,10 +156,12 @@ class OnnxRuntime:
                 f"onnxruntime has no provider {', '.join(missing)} here; it has "
                 f"{', '.join(ort.get_available_providers())}"
             )
+        chosen = _session_options(ort, options, profile_prefix)
         try:
-            return ort.InferenceSession(
-                str(path), _session_options(ort, options, profile_prefix), providers=list(providers)
-            )
+            with pinned(options.affinity):
+                return ort.InferenceSession(str(path), chosen, providers=list(providers))
+        except RuntimeFailure:
+            raise
         except Exception as error:
             raise _translated(error, LoadFailure) from error
 
@@ -178,6 +186,8 @@ def _session_options(ort: Any, options: SessionOptions, profile_prefix: str | No
     chosen.graph_optimization_level = (
         level.ORT_ENABLE_ALL if options.graph_optimization else level.ORT_DISABLE_ALL
     )
+    # The pattern lays tensors out in the arena: the one is of no use without the other.
+    chosen.enable_cpu_mem_arena = chosen.enable_mem_pattern = options.arena
     # Spinning threads burn the energy that is being measured, and the cores of other processes.
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen.add_session_config_entry("session.inter_op.allow_spinning", "0")
