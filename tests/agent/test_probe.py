@@ -42,7 +42,7 @@ def test_a_raspberry_pi_4() -> None:
 def test_a_raspberry_pi_5_in_a_control_group() -> None:
     facts = probe("pi5", metered=False).facts()
     assert facts.hardware.soc == "bcm2712"
-    assert facts.hardware.isa == ("asimd", "asimddp", "asimdhp")
+    assert facts.hardware.isa == ("asimd", "asimddp", "asimdhp", "fphp")
     assert facts.hardware.memory_bytes == 4 * 2**30
     assert (facts.link.kind, facts.link.metered) == (LinkKind.WIFI, False)
     assert facts.power.source is PowerSource.MAINS

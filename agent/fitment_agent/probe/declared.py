@@ -8,10 +8,77 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from fitment_agent.conditions import Surroundings
 from fitment_agent.errors import FactsFileError
+from fitment_agent.probe.reading import Reading
+from fitment_agent.settings import Settings
 from fitment_contract.device import DeviceFacts
 
 _SHAPE = "Write the shape that `fitment-agent probe -o json` prints under `facts`."
+
+
+class DeclaredProbe:
+    """Facts from a file, which is read again each time: whoever simulates may change it.
+
+    Args:
+        path: of the facts file.
+        settings: region and labels, which win over the file's when set.
+
+    Raises:
+        FactsFileError: the file is wrong at the start; later a wrong file keeps the last good one.
+    """
+
+    def __init__(self, path: Path, settings: Settings) -> None:
+        self._path = path
+        self._settings = settings
+        self._last = read_declared(path)
+
+    @property
+    def declares_runtimes(self) -> bool:
+        """Whether the file says something about runtimes."""
+        return declares_runtimes(self._last)
+
+    def read(self) -> Reading:
+        """The declared facts, marked as simulated, and who declared each."""
+        declared, settings = self._declared(), self._settings
+        facts = declared.model_copy(
+            update={
+                "region": settings.region or declared.region,
+                "labels": {**declared.labels, **settings.labels},
+            }
+        )
+        sources = dict.fromkeys(DeviceFacts.model_fields, f"declared in {self._path}")
+        sources |= {f"labels.{name}": "settings" for name in settings.labels}
+        if settings.region:
+            sources["region"] = "settings"
+        return Reading(facts, sources)
+
+    def facts(self) -> DeviceFacts:
+        """The declared facts, marked as simulated."""
+        return self.read().facts
+
+    def surroundings(self) -> Surroundings:
+        """The declared values of what would change on a real device."""
+        facts = self._declared()
+        return Surroundings(
+            source=facts.power.source,
+            charge_ratio=facts.power.charge_ratio,
+            charging=facts.power.charging,
+            temperature_celsius=facts.thermal.temperature_celsius,
+            throttled=facts.thermal.throttled,
+            link_kind=facts.link.kind,
+            metered=facts.link.metered,
+            memory_total_bytes=facts.hardware.memory_bytes,
+            storage_free_bytes=facts.storage.free_bytes,
+            storage_total_bytes=facts.storage.total_bytes,
+        )
+
+    def _declared(self) -> DeviceFacts:
+        try:
+            self._last = read_declared(self._path)
+        except FactsFileError:
+            return self._last
+        return self._last
 
 
 def read_declared(path: Path) -> DeviceFacts:

@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+from fitment_agent.probe.cgroup import memory_limit_bytes
 from fitment_agent.probe.root import Root
+from fitment_contract.base import LARGEST
+
+_FACT = "hardware.memory_bytes"
 
 
 def total_bytes(root: Root) -> int | None:
     """Physical memory, or the limit of the control group when that is lower."""
-    total = _meminfo(root, "MemTotal", "hardware.memory_bytes") or _by_psutil(root, "total")
-    limit = root.read_int("sys/fs/cgroup/memory.max")
-    return min(total, limit) if total and limit else total
+    total = memory_bytes(root)
+    limit = memory_limit_bytes(root)
+    if total is None or limit is None or limit >= total:
+        return total
+    root.found(_FACT, "/sys/fs/cgroup, the limit of the control group")
+    return limit
+
+
+def memory_bytes(root: Root) -> int | None:
+    """Physical memory of the machine."""
+    total = _meminfo(root, "MemTotal")
+    if total is not None:
+        root.found(_FACT, "/proc/meminfo")
+        return total
+    total = _by_psutil(root, "total")
+    if total is not None:
+        root.found(_FACT, "psutil")
+    else:
+        root.missing(_FACT, "/proc/meminfo does not tell")
+    return total
 
 
 def available_bytes(root: Root) -> int | None:
     """What new programs can have without swapping."""
-    return _meminfo(root, "MemAvailable") or _by_psutil(root, "available")
+    available = _meminfo(root, "MemAvailable")
+    return _by_psutil(root, "available") if available is None else available
 
 
-def _meminfo(root: Root, key: str, fact: str | None = None) -> int | None:
-    for line in (root.read("proc/meminfo", fact) or "").splitlines():
+def _meminfo(root: Root, key: str) -> int | None:
+    for line in (root.read("proc/meminfo") or "").splitlines():
         name, _, value = line.partition(":")
-        if name == key and value.split()[:1]:
-            return int(value.split()[0]) * 1024
+        words = value.split()
+        if name == key and words and words[0].isascii() and words[0].isdecimal():
+            return int(words[0]) * 1024 if len(words[0]) < 13 else None
     return None
 
 
@@ -34,5 +57,4 @@ def _by_psutil(root: Root, key: str) -> int | None:
         value = int(getattr(psutil.virtual_memory(), key))
     except Exception:  # noqa: BLE001 - psutil raises anything on systems that it half knows
         return None
-    root.unknown.pop("hardware.memory_bytes", None)
-    return value
+    return value if 0 <= value <= LARGEST else None
