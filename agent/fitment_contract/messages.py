@@ -185,11 +185,16 @@ class Waiting(Record):
 
 
 class Failure(Record):
-    """Why and where a deployment failed."""
+    """Why and where a deployment failed.
+
+    Attributes:
+        digest: of the variant that failed, where the assignment has two; None is its `variant`.
+    """
 
     phase: Phase
     reason: FailureReason
     detail: Detail
+    digest: Digest | None = None
 
 
 class ActiveVariant(Record):

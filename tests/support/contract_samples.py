@@ -352,6 +352,26 @@ LATER_MESSAGES: dict[str, Message] = {
     "vitals.2": Vitals(
         **_UP, sequence=2, state_digest=STATE_DIGEST, uptime_seconds=120, interval_seconds=900
     ),
+    "reported.2": Reported(
+        **_UP,
+        sequence=3,
+        generation=9,
+        models=(
+            ModelState(
+                model="activity",
+                generation=9,
+                phase=Phase.ROLLED_BACK,
+                variant=VARIANT.name,
+                digest=DIGEST,
+                failure=Failure(
+                    phase=Phase.TRIAL,
+                    reason=FailureReason.LOAD_FAILED,
+                    detail="student: no kernel for DynamicQuantizeLinear",
+                    digest=OTHER_DIGEST,
+                ),
+            ),
+        ),
+    ),
     "desired.2": Desired(
         device="pi-5",
         sent_at=MOMENT,
