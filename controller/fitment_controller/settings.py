@@ -55,7 +55,8 @@ class Settings:
         broker_password_file: the password of the user in `broker_url`.
         broker_ca_file: certificates to trust for `mqtts`, instead of the system's.
         topic_root: leading topic levels, for brokers shared between tenants.
-        lease_seconds: silence after which a device counts as offline.
+        lease_seconds: silence after which a device counts as offline, unless it promised to speak
+            less often.
         trial_seconds: how long a device times a variant in a rollout, at least.
         trial_limit_seconds: after this long a device gives a trial up.
         profiles_dir: device classes, regions and objectives; None uses those that come along.

@@ -138,6 +138,40 @@ def test_silence_ends_the_lease_and_vitals_renew_it(hq: Headquarters) -> None:
     assert hq.service.fleet_summary().devices[0].online is False
 
 
+def test_a_device_that_promised_to_speak_less_often_is_given_the_time(hq: Headquarters) -> None:
+    device = hq.device("pi")
+    device.interval_seconds = 600.0
+    hq.service.receive([device.vitals(), device.reported()])
+    hq.clock.forward(1499)
+    hq.service.tick()
+    assert hq.service.device("pi").online
+    hq.clock.forward(2)
+    hq.service.tick()
+    assert not hq.service.device("pi").online
+    (offline,) = [entry for entry in hq.service.events() if entry.name == "device-offline"]
+    assert offline.message == "silent for 1500 s"
+    device.interval_seconds = None  # back on mains
+    hq.service.receive([device.vitals()])
+    hq.clock.forward(46)
+    hq.service.tick()
+    assert not hq.service.device("pi").online
+
+
+@pytest.mark.parametrize("interval", [0.0, 1.0, 1e300])
+def test_a_promise_neither_shortens_the_lease_nor_ends_the_calendar(
+    hq: Headquarters, interval: float
+) -> None:
+    device = FakeDevice("pi", clock=hq.clock)
+    device.interval_seconds = interval
+    hq.service.receive([device.birth()])
+    hq.clock.forward(44)
+    hq.service.tick()
+    assert hq.service.device("pi").online
+    hq.clock.forward(3 * 86_400)
+    hq.service.tick()
+    assert not hq.service.device("pi").online
+
+
 def test_a_stale_will_is_ignored_and_the_session_s_own_is_believed(hq: Headquarters) -> None:
     device = hq.device("pi")
     device.session, device.sequence = 2, 0

@@ -64,6 +64,24 @@ def test_migrations_make_the_schema_that_the_code_uses(tmp_path: Path) -> None:
         assert compare_metadata(context, metadata) == []
 
 
+def test_a_database_of_the_first_schema_keeps_its_devices(tmp_path: Path) -> None:
+    path = tmp_path / "controller.db"
+    store = Store(f"sqlite:///{path}")
+    with store.begin() as rows:
+        rows.devices.put([make_device("pi")])
+    store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE devices DROP COLUMN interval_seconds")
+        connection.execute("ALTER TABLE reported DROP COLUMN wait_reason")
+        connection.execute("ALTER TABLE reported DROP COLUMN mode")
+        connection.execute("UPDATE alembic_version SET version_num = '0001'")
+    store = Store(f"sqlite:///{path}")
+    with store.begin() as rows:
+        assert rows.devices.get(["pi"]) == {"pi": make_device("pi")}
+        rows.devices.put([make_device("pi", interval_seconds=900.0)])
+        assert rows.devices.get(["pi"])["pi"].interval_seconds == 900.0
+
+
 def test_sqlite_is_durable_and_keeps_references(tmp_path: Path, store: Store) -> None:
     connection = store._engine.raw_connection()
     pragmas = [
@@ -137,7 +155,7 @@ def test_more_devices_than_one_statement_takes(store: Store) -> None:
     with store.begin() as rows:
         rows.devices.put(devices)
         assert len(rows.devices.get([device.id for device in devices])) == 1203
-        assert rows.devices.expire(NOW + timedelta(seconds=1)) == [d.id for d in devices]
+        assert list(rows.devices.expire(NOW + timedelta(seconds=1))) == [d.id for d in devices]
         assert rows.devices.all(DeviceFilter(online=True)) == []
 
 

@@ -257,6 +257,7 @@ class FakeDevice:
         self.sequence = 0
         self.generation = 0
         self.models: dict[str, ModelState] = {}
+        self.interval_seconds: float | None = None
         self._clock = clock or Clock()
 
     def _envelope(self) -> dict[str, Any]:
@@ -275,6 +276,7 @@ class FakeDevice:
             facts=self.facts,
             generation=self.generation,
             models=tuple(self.models.values()),
+            interval_seconds=self.interval_seconds,
         )
 
     def death(self, session: int | None = None) -> Death:
@@ -283,7 +285,12 @@ class FakeDevice:
 
     def vitals(self) -> Vitals:
         digest = state_digest(self.generation, tuple(self.models.values()))
-        return Vitals(**self._envelope(), state_digest=digest, uptime_seconds=1.0)
+        return Vitals(
+            **self._envelope(),
+            state_digest=digest,
+            uptime_seconds=1.0,
+            interval_seconds=self.interval_seconds,
+        )
 
     def reported(self) -> Reported:
         return Reported(

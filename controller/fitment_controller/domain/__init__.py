@@ -17,6 +17,7 @@ from fitment_controller.domain.devices import (
     ReportedModel,
     VariantCell,
     VariantRef,
+    in_use_of,
 )
 from fitment_controller.domain.evidence import Evidence, KnownFailure, ModelVersion
 from fitment_controller.domain.log import LogEntry
@@ -88,4 +89,5 @@ __all__ = [
     "VariantChange",
     "VariantRef",
     "Verdict",
+    "in_use_of",
 ]

@@ -18,7 +18,7 @@ from fitment_contract.base import (
     Timestamp,
 )
 from fitment_contract.device import DeviceFacts, Fingerprint
-from fitment_contract.messages import DeployConditions, ModelState
+from fitment_contract.messages import ActiveVariant, DeployConditions, ModelState, PowerMode
 
 Item = TypeVar("Item")
 
@@ -43,6 +43,7 @@ class Device(Record):
         device_class, region: names of profiles; classified from the facts at each birth.
         session, sequence: of the newest message that counted; older ones are dropped.
         online: the presence lease runs and no goodbye of this session arrived.
+        interval_seconds: within which the device promised to speak again, if it did.
         lease_until: when silence turns into offline.
         generation: of the desired state that the device reported last.
         state_digest: of the reported state that is stored; vitals with another one are asked about.
@@ -57,6 +58,7 @@ class Device(Record):
     session: Count
     sequence: Count
     online: bool
+    interval_seconds: Seconds | None = None
     lease_until: Timestamp
     last_seen: Timestamp
     registered_at: Timestamp
@@ -145,6 +147,13 @@ class ReportedModel(Record):
     phase_since: Timestamp
 
 
+def in_use_of(state: ModelState) -> ActiveVariant | None:
+    """What applications use now: of a pair, the variant that the device has switched to."""
+    if state.mode is PowerMode.LOW_POWER and state.low_power is not None:
+        return state.low_power
+    return state.active
+
+
 class DeviceModel(Record):
     """Desired and reported of one model on one device, side by side."""
 
@@ -169,6 +178,8 @@ class VariantCell(Record):
     Attributes:
         variant: in use by applications; None when nothing is active yet.
         phase: of the newest deployment.
+        wait_reason: the condition that holds that deployment back.
+        mode: which variant of a pair is in use; None where there is one variant only.
     """
 
     region: Name
@@ -176,6 +187,8 @@ class VariantCell(Record):
     model: Name
     variant: Name | None
     phase: str
+    wait_reason: str | None = None
+    mode: str | None = None
     count: Count
 
 

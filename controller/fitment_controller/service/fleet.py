@@ -252,9 +252,11 @@ class FleetService(FleetQuestions):
 
     def _expire(self, rows: Rows) -> None:
         silent = rows.devices.expire(self._clock())
-        text = f"silent for {self._settings.lease_seconds:g} s"
         rows.events.add(
-            [self._entry("device-offline", text, CONTROLLER, device=id) for id in silent]
+            [
+                self._entry("device-offline", f"silent for {lease:g} s", CONTROLLER, device=id)
+                for id, lease in silent.items()
+            ]
         )
 
     def _advance(self, rows: Rows, rollout: Rollout) -> None:

@@ -25,6 +25,7 @@ from fitment_contract.messages import (
     state_digest,
 )
 from fitment_controller.decisions.classify import classify, region_of
+from fitment_controller.decisions.presence import lease_seconds
 from fitment_controller.domain import Device, DeviceVitals, Evidence, LogEntry
 from fitment_controller.profiles import Profiles
 from fitment_controller.service.ports import FleetObserver, ServiceSettings
@@ -100,18 +101,19 @@ class Intake:
 
     def _heard(self, message: UpMessage, device: Device) -> None:
         """A message in its turn: renew the lease, then take what it says."""
-        lease = self._now + timedelta(seconds=self._settings.lease_seconds)
+        interval = device.interval_seconds
         changes: dict[str, object] = {
             "session": message.session,
             "sequence": message.sequence,
             "online": True,
-            "lease_until": lease,
             "last_seen": self._now,
         }
         if isinstance(message, Vitals):
+            interval = changes["interval_seconds"] = message.interval_seconds
             changes["vitals"] = _vitals(message, self._now)
             if message.state_digest != device.state_digest:
                 self.ask.add(device.id)
+        changes["lease_until"] = self._lease_until(interval)
         self._put(device.model_copy(update=changes))
         if isinstance(message, Reported):
             self._reported(device.id, message)
@@ -139,7 +141,8 @@ class Intake:
             session=message.session,
             sequence=message.sequence,
             online=True,
-            lease_until=self._now + timedelta(seconds=self._settings.lease_seconds),
+            interval_seconds=message.interval_seconds,
+            lease_until=self._lease_until(message.interval_seconds),
             last_seen=self._now,
             registered_at=known.registered_at if known else self._now,
             vitals=known.vitals if known else None,
@@ -202,6 +205,10 @@ class Intake:
         )
 
     # ---------------------------------------------------------------------------------- write
+
+    def _lease_until(self, interval_seconds: float | None) -> datetime:
+        lease = lease_seconds(self._settings.lease_seconds, interval_seconds)
+        return self._now + timedelta(seconds=lease)
 
     def _put(self, device: Device) -> None:
         self._devices[device.id] = device

@@ -62,7 +62,8 @@ class ServiceSettings:
 
     Attributes:
         artifacts_url: prefix of artifact URLs as devices reach it; `/<digest>` is appended.
-        lease_seconds: silence after which a device counts as offline.
+        lease_seconds: silence after which a device counts as offline, unless it promised to speak
+            less often.
         default_region: for devices that name none, or one that no profile describes; None gives
             them the region `unassigned`, which has no rules.
         default_objective: where a request names none.

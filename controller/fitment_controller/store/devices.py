@@ -74,13 +74,15 @@ class DeviceRows:
         query = _filtered(which).order_by(devices.c.id)
         return [_device(row) for row in self._connection.execute(query)]
 
-    def expire(self, now: datetime) -> list[str]:
-        """Take devices whose lease has run out offline; their ids."""
+    def expire(self, now: datetime) -> dict[str, float]:
+        """Take devices whose lease has run out offline; each with the seconds of its lease."""
         lapsed = (devices.c.online.is_(True)) & (devices.c.lease_until < seconds(now))
-        ids = list(self._connection.scalars(select(devices.c.id).where(lapsed)))
-        if ids:
+        columns = (devices.c.id, devices.c.lease_until, devices.c.last_seen)
+        rows = self._connection.execute(select(*columns).where(lapsed))
+        leases = {row.id: row.lease_until - row.last_seen for row in rows}
+        if leases:
             self._connection.execute(update(devices).where(lapsed).values(online=False))
-        return ids
+        return leases
 
     def summary(self) -> FleetSummary:
         """Counts by class, region, presence and running variant."""
@@ -89,7 +91,8 @@ class DeviceRows:
             *place, devices.c.online
         )
         active = reported.c.active_variant.label("variant")
-        running = (*place, reported.c.model, active, reported.c.phase)
+        waiting = (reported.c.wait_reason, reported.c.mode)
+        running = (*place, reported.c.model, active, reported.c.phase, *waiting)
         variants = (
             select(*running, func.count().label("count"))
             .join_from(devices, reported)
@@ -135,6 +138,7 @@ def _row(device: Device) -> dict[str, Any]:
         "session": device.session,
         "sequence": device.sequence,
         "online": device.online,
+        "interval_seconds": device.interval_seconds,
         "lease_until": seconds(device.lease_until),
         "last_seen": seconds(device.last_seen),
         "registered_at": seconds(device.registered_at),
@@ -155,6 +159,7 @@ def _device(row: Any) -> Device:
         session=row.session,
         sequence=row.sequence,
         online=row.online,
+        interval_seconds=row.interval_seconds,
         lease_until=moment(row.lease_until),
         last_seen=moment(row.last_seen),
         registered_at=moment(row.registered_at),
