@@ -1,43 +1,44 @@
 """The benchmark protocol: one code path for the build host and for every device.
 
-Load, first inference, golden inputs, timed inferences, accuracy, kernels. Accuracy and
-performance are separate passes over the same session, and warm-up is apart from both, as the
-MLPerf inference rules ask. Latency is single-stream with nearest-rank percentiles. The peak of
-memory is read when every input of the timed pass was run once: before timing, and before the
-evaluation data is loaded, unless that data has to supply the inputs because there are no golden
-ones.
+Load, first inference, memory, golden inputs, timed inferences, energy, accuracy, kernels. Each is a
+pass of its own over the same session, and warm-up is apart from all, as the MLPerf inference rules
+ask. The peak of memory is read when every input of the timed pass was run once: before timing, and
+before the evaluation data is loaded, unless that data has to supply the inputs because there are no
+golden ones.
+
+When the machine changed under the timed pass (see `validity`), timing begins again, as often as the
+protocol allows; if that does not help, the report says why it proves nothing.
 """
 
 from __future__ import annotations
 
 import gc
 import logging
-import math
 import time
 import uuid
-from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import cycle, islice
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from fitment_contract.base import sha256_hex, utc_now
 from fitment_contract.benchmark import (
+    BenchmarkMode,
     BenchmarkProtocol,
     BenchmarkReport,
-    Conditions,
-    Latency,
     MetricSpec,
     Score,
 )
 from fitment_contract.variant import TensorSpec, Variant
 from fitment_runtime import memory
+from fitment_runtime.attempts import Timed, time_steadily
 from fitment_runtime.catalog import find_runtime, installed_runtimes
-from fitment_runtime.conditions import conditions_between, invalid_reason, snapshot
 from fitment_runtime.dataset import Dataset, concatenate, load_dataset
 from fitment_runtime.errors import DataError, UnsupportedFormat
 from fitment_runtime.golden import check_golden, golden_feeds
+from fitment_runtime.latency import summarise, sustained
+from fitment_runtime.machine import ROOT
 from fitment_runtime.metrics import AGREEMENT, default_metric, find_metric
 from fitment_runtime.scoring import predict, score
 from fitment_runtime.session import Runtime, Session, SessionOptions
@@ -68,6 +69,7 @@ class BenchmarkRequest:
         golden: the npz of golden inputs; None skips the check.
         fingerprint: of this machine.
         simulated: the machine's facts are declared.
+        root: where the machine's /proc and /sys are.
     """
 
     path: Path
@@ -79,18 +81,16 @@ class BenchmarkRequest:
     local: Sequence[Path] = ()
     golden: Path | None = None
     simulated: bool = False
+    root: Path = ROOT
 
 
 @dataclass(frozen=True)
-class Measurement:
-    """The performance half of a report."""
-
-    latency: Latency
+class _Loaded:
+    session: Session
+    feeds: list[dict[str, Array]]
     load_seconds: float
     first_inference_seconds: float
     peak_memory_bytes: int
-    conditions: Conditions
-    invalid_reason: str | None
 
 
 def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -> BenchmarkReport:
@@ -102,16 +102,34 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
     """
     tell = progress or _silent
     started_at = utc_now()
+    deadline = time.monotonic() + request.protocol.wall_limit_seconds
     runtime = find_runtime(request.variant.needs.runtime)
     options = SessionOptions(
         threads=request.protocol.threads, providers=_chosen_providers(request.variant, runtime)
     )
     runtime.prepare()
-    session, feeds, measurement = _measure(request, runtime, options, tell)
-    scores = _scores(request, session, tell)
-    del session
+    loaded = _load(request, runtime, options, tell)
+    timed = time_steadily(
+        loaded.session, loaded.feeds, request.protocol, options, deadline, request.root, tell
+    )
+    report = _report(request, runtime, loaded, timed, started_at)
+    scores = _scores(request, loaded.session, tell)
+    feed = loaded.feeds[0]
+    del loaded
     gc.collect()
     tell("kernels", 0, 1)
+    kernels = runtime.kernels(request.path, feed, options)
+    return report.model_copy(update={"scores": scores, "kernels": kernels})
+
+
+def _report(
+    request: BenchmarkRequest,
+    runtime: Runtime,
+    loaded: _Loaded,
+    timed: Timed,
+    started_at: datetime,
+) -> BenchmarkReport:
+    full = request.protocol.mode is BenchmarkMode.FULL
     return BenchmarkReport(
         id=uuid.uuid4().hex,
         mode=request.protocol.mode,
@@ -123,70 +141,23 @@ def run_benchmark(request: BenchmarkRequest, progress: Progress | None = None) -
         runtime=runtime.name,
         runtime_version=_version(runtime.name),
         started_at=started_at,
-        latency=measurement.latency,
-        load_seconds=measurement.load_seconds,
-        first_inference_seconds=measurement.first_inference_seconds,
-        peak_memory_bytes=measurement.peak_memory_bytes,
-        scores=scores,
-        kernels=runtime.kernels(request.path, feeds[0], options),
-        conditions=measurement.conditions,
-        valid=measurement.invalid_reason is None,
-        invalid_reason=measurement.invalid_reason,
+        latency=summarise(timed.timing, request.protocol.threads),
+        load_seconds=loaded.load_seconds,
+        first_inference_seconds=loaded.first_inference_seconds,
+        peak_memory_bytes=loaded.peak_memory_bytes,
+        conditions=timed.conditions,
+        sustained=sustained(timed.timing) if full else None,
+        energy=timed.energy,
+        attempts=timed.attempts,
+        valid=timed.fault is None,
+        invalid_reason=timed.fault,
     )
 
 
-def time_inferences(
-    session: Session,
-    feeds: Sequence[Mapping[str, Array]],
-    protocol: BenchmarkProtocol,
-    clock: Callable[[], float] = time.perf_counter,
-) -> Latency:
-    """Single-stream latency: warm up, then time for as long and as often as the protocol says.
-
-    Args:
-        session: the loaded model.
-        feeds: inputs, cycled through; at least one.
-        protocol: warm-up, seconds, count and threads.
-        clock: seconds that never go back.
-
-    Raises:
-        InferenceFailure: an inference failed.
-    """
-    inputs = cycle(feeds)
-    for feed in islice(inputs, protocol.warmup):
-        session.run(feed)
-    durations = array("d")
-    begin = clock()
-    for feed in inputs:
-        start = clock()
-        session.run(feed)
-        end = clock()
-        durations.append(end - start)
-        elapsed = end - begin
-        enough = len(durations) >= protocol.min_count and elapsed >= protocol.min_seconds
-        if enough or elapsed >= protocol.max_seconds:
-            break
-    ordered = sorted(durations)
-    return Latency(
-        p50_seconds=nearest_rank(ordered, 0.50),
-        p90_seconds=nearest_rank(ordered, 0.90),
-        p95_seconds=nearest_rank(ordered, 0.95),
-        p99_seconds=nearest_rank(ordered, 0.99),
-        mean_seconds=math.fsum(ordered) / len(ordered),
-        count=len(ordered),
-        threads=protocol.threads,
-    )
-
-
-def nearest_rank(ordered: Sequence[float], share: float) -> float:
-    """The smallest value of `ordered` (ascending) that at least `share` of the values reach."""
-    return ordered[max(math.ceil(share * len(ordered)), 1) - 1]
-
-
-def _measure(
+def _load(
     request: BenchmarkRequest, runtime: Runtime, options: SessionOptions, tell: Progress
-) -> tuple[Session, list[dict[str, Array]], Measurement]:
-    before = snapshot()
+) -> _Loaded:
+    """From file to the first inference and the peak of memory; then the golden inputs."""
     gc.collect()
     memory.reset_peak()
     resident_before = memory.resident_bytes()
@@ -198,27 +169,13 @@ def _measure(
     start = time.perf_counter()
     session.run(feeds[0])
     first_seconds = time.perf_counter() - start
+    for feed in feeds:
+        session.run(feed)
+    peak = memory.peak_resident_bytes()
     if request.golden is not None and request.variant.golden is not None:
         tell("golden", 0, 1)
         check_golden(request.golden, session, request.variant.golden.tolerance)
-    for feed in feeds:
-        session.run(feed)
-    peak = memory.peak_resident_bytes()  # before timing, whose records would count as the model's
-    tell("latency", 0, 1)
-    latency = time_inferences(session, feeds, request.protocol)
-    after = snapshot()
-    return (
-        session,
-        feeds,
-        Measurement(
-            latency=latency,
-            load_seconds=load_seconds,
-            first_inference_seconds=first_seconds,
-            peak_memory_bytes=max(peak - resident_before, 0),
-            conditions=conditions_between(before, after, options.threads),
-            invalid_reason=invalid_reason(before, after),
-        ),
-    )
+    return _Loaded(session, feeds, load_seconds, first_seconds, max(peak - resident_before, 0))
 
 
 def _feeds(request: BenchmarkRequest, session: Session) -> list[dict[str, Array]]:

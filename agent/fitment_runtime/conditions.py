@@ -6,26 +6,29 @@ Everything is read under a root prefix, so that tests bring their own machine.
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from fitment_contract.benchmark import Conditions
-from fitment_contract.device import PowerSource
+from fitment_contract.device import PowerSource, ThrottleReason
+from fitment_runtime.cgroup import withheld_seconds
+from fitment_runtime.isa import isa_of_cpuinfo
+from fitment_runtime.machine import ROOT, command, number, text, whole_number
 
-# CPU features by which runtimes choose their kernels, in the kernel's spelling: vector widths,
-# integer dot products, matrix units, half precision.
-ISA_FEATURES: Final = frozenset(
-    {
-        *("sse4_1", "sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "avx_vnni_int8"),
-        *("avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16", "avx512_fp16"),
-        *("amx_tile", "amx_int8", "amx_bf16"),
-        *("neon", "vfpv4", "asimd", "asimdhp", "asimddp", "asimdfhm", "fphp"),
-        *("i8mm", "bf16", "sve", "sve2", "sme"),
-    }
-)
-_THROTTLED_NOW: Final = 0xF  # bits 0 to 3 of the Raspberry Pi firmware's get_throttled
-_ROOT: Final = Path("/")
+_FIRMWARE: Final = "sys/devices/platform/soc*/soc*:firmware/get_throttled"
+_FIRMWARE_BITS: Final = {
+    0: ThrottleReason.UNDER_VOLTAGE,
+    1: ThrottleReason.FREQUENCY_CAPPED,
+    2: ThrottleReason.THROTTLED,
+    3: ThrottleReason.SOFT_TEMPERATURE_LIMIT,
+}
+_EVER: Final = 16  # the same bits, this much higher: has happened since the start
+_MAX_CORES: Final = 4096
+_CORE_FIELD: Final = 36  # of stat, after the name and its brackets: the core last run on
+_CPU: Final = "sys/devices/system/cpu"
 
 
 @dataclass(frozen=True)
@@ -33,122 +36,176 @@ class Snapshot:
     """What may change while a measurement runs.
 
     Attributes:
-        throttled_now: the firmware says that it slows the CPU down.
-        throttle_events: how often the CPU has throttled since boot.
+        firmware_throttling: the Raspberry Pi firmware's word: why it slows the CPU down now, and
+            why it ever did since the start.
+        throttle_events: how often the CPU has throttled since boot, as x86 counts it.
+        cooling_state: how far the kernel holds clocks back against heat; 0 for not at all.
+        affinity: cores that this thread may run on.
+        core: the one it ran on last.
+        governors: the kernel's policy for clocks, by core of `affinity`.
+        withheld_seconds: how long CPU quotas have held this process back so far.
     """
 
-    temperature_celsius: float | None
-    throttled_now: bool | None
-    throttle_events: int | None
-    power_source: PowerSource
+    temperature_celsius: float | None = None
+    firmware_throttling: int | None = None
+    throttle_events: int | None = None
+    cooling_state: int | None = None
+    power_source: PowerSource = PowerSource.UNKNOWN
+    affinity: tuple[int, ...] = ()
+    core: int | None = None
+    governors: Mapping[int, str] = field(default_factory=dict)
+    withheld_seconds: float | None = None
 
 
-def snapshot(root: Path = _ROOT) -> Snapshot:
+def snapshot(root: Path = ROOT) -> Snapshot:
     """The machine now."""
+    affinity = _affinity(root)
     return Snapshot(
         temperature_celsius=_temperature(root),
-        throttled_now=_throttled_now(root),
+        firmware_throttling=_firmware_throttling(root),
         throttle_events=_throttle_events(root),
+        cooling_state=_cooling_state(root),
         power_source=_power_source(root),
+        affinity=affinity,
+        core=_core(root),
+        governors=_governors(root, affinity or (0,)),
+        withheld_seconds=withheld_seconds(root),
     )
 
 
 def conditions_between(
-    start: Snapshot, end: Snapshot, threads: int, root: Path = _ROOT
+    start: Snapshot,
+    end: Snapshot,
+    threads: int,
+    root: Path = ROOT,
+    cpu_share: float | None = None,
 ) -> Conditions:
     """The conditions of what was measured from `start` to `end`."""
+    throttling = throttling_between(start, end)
+    governors = end.governors
     return Conditions(
         architecture=platform.machine() or None,
         isa=isa_features(root),
-        governor=_text(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        governor=governors.get(end.core or 0) or next(iter(governors.values()), None),
         threads=threads,
+        affinity=end.affinity,
+        cpu_share=cpu_share,
         temperature_start_celsius=start.temperature_celsius,
         temperature_end_celsius=end.temperature_celsius,
-        throttled=_throttled_between(start, end),
+        throttled=None if throttling is None else bool(throttling),
         power_source=end.power_source,
     )
 
 
-def invalid_reason(start: Snapshot, end: Snapshot) -> str | None:
-    """Why what was measured from `start` to `end` proves nothing; None when it does."""
-    if _throttled_between(start, end):
-        return "the CPU was throttled during the measurement: repeat it when it has cooled down"
-    if start.power_source is not end.power_source:
-        return (
-            f"the power source changed from {start.power_source.value} to "
-            f"{end.power_source.value} during the measurement: repeat it"
-        )
-    return None
+def throttling_between(start: Snapshot, end: Snapshot) -> tuple[ThrottleReason, ...] | None:
+    """Why the machine slowed itself down from `start` to `end`; None where nothing tells.
 
-
-def isa_features(root: Path = _ROOT) -> tuple[str, ...]:
-    """The CPU features among `ISA_FEATURES`, sorted; empty where the system does not tell."""
-    for line in (_text(root / "proc/cpuinfo") or "").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() in ("flags", "Features"):
-            return tuple(sorted(ISA_FEATURES.intersection(value.split())))
-    return ()
-
-
-def _throttled_between(start: Snapshot, end: Snapshot) -> bool | None:
-    signs = [start.throttled_now, end.throttled_now]
+    Empty when it did not. What the firmware remembers covers what came and went in between.
+    """
+    found: list[ThrottleReason] | None = None
+    if start.firmware_throttling is not None and end.firmware_throttling is not None:
+        now = start.firmware_throttling | end.firmware_throttling
+        new = (end.firmware_throttling & ~start.firmware_throttling) >> _EVER
+        found = [reason for bit, reason in _FIRMWARE_BITS.items() if (now | new) >> bit & 1]
     if start.throttle_events is not None and end.throttle_events is not None:
-        signs.append(end.throttle_events > start.throttle_events)
-    known = [sign for sign in signs if sign is not None]
-    return any(known) if known else None
+        hot = end.throttle_events > start.throttle_events
+        found = [*(found or ()), *([ThrottleReason.THROTTLED] if hot else [])]
+    if start.cooling_state is not None and end.cooling_state is not None:
+        hot = start.cooling_state > 0 or end.cooling_state > 0
+        found = [*(found or ()), *([ThrottleReason.SOFT_TEMPERATURE_LIMIT] if hot else [])]
+    return None if found is None else tuple(dict.fromkeys(found))
+
+
+def throttled_now(now: Snapshot) -> bool:
+    """Whether the machine says that it slows itself down at this moment."""
+    firmware = (now.firmware_throttling or 0) & ((1 << len(_FIRMWARE_BITS)) - 1)
+    return firmware > 0 or (now.cooling_state or 0) > 0
+
+
+def isa_features(root: Path = ROOT) -> tuple[str, ...]:
+    """The CPU's deciding features, sorted; empty where the system does not tell."""
+    return isa_of_cpuinfo(text(root / "proc/cpuinfo") or "")
 
 
 def _temperature(root: Path) -> float | None:
     """The hottest thermal zone."""
     readings = []
     for zone in sorted(root.glob("sys/class/thermal/thermal_zone*/temp")):
-        millidegrees = _number(zone)
-        if millidegrees is not None:
+        millidegrees = number(zone)
+        if millidegrees is not None and -60_000 <= millidegrees < 200_000:
             readings.append(millidegrees / 1000.0)
     return max(readings, default=None)
 
 
-def _throttled_now(root: Path) -> bool | None:
-    text = _text(root / "sys/devices/platform/soc/soc:firmware/get_throttled")
-    try:
-        return bool(int(text, 16) & _THROTTLED_NOW) if text is not None else None
-    except ValueError:
-        return None
+def _firmware_throttling(root: Path) -> int | None:
+    for path in sorted(root.glob(_FIRMWARE)):
+        if (word := whole_number(text(path), 16)) is not None:
+            return word
+    said = command(root, "vcgencmd", "get_throttled") or ""
+    found = re.fullmatch(r"throttled=(0x[0-9a-fA-F]{1,8})", said)
+    return int(found[1], 16) if found else None
 
 
 def _throttle_events(root: Path) -> int | None:
     counts = [
         count
-        for path in root.glob(
-            "sys/devices/system/cpu/cpu[0-9]*/thermal_throttle/core_throttle_count"
-        )
-        if (count := _number(path)) is not None
+        for path in root.glob(f"{_CPU}/cpu[0-9]*/thermal_throttle/core_throttle_count")
+        if (count := number(path)) is not None
     ]
     return sum(counts) if counts else None
 
 
+def _cooling_state(root: Path) -> int | None:
+    """The highest step that the kernel has taken to cool the CPU by its clock."""
+    steps = [
+        step
+        for path in root.glob("sys/class/thermal/cooling_device*/type")
+        if "cpufreq" in (text(path) or "")
+        and (step := number(path.parent / "cur_state")) is not None
+    ]
+    return max(steps, default=None)
+
+
 def _power_source(root: Path) -> PowerSource:
-    """Mains when a mains supply is online; battery when a system battery discharges."""
-    discharging = False
+    """Mains when a supply is online or the battery charges; battery when it discharges."""
+    states = []
     for supply in sorted(root.glob("sys/class/power_supply/*")):
-        kind = _text(supply / "type")
-        if kind in ("Mains", "USB") and _text(supply / "online") == "1":
+        kind = text(supply / "type")
+        if text(supply / "scope") == "Device":  # the battery of a mouse
+            continue
+        if kind == "Battery":
+            states.append(text(supply / "status"))
+        elif kind is not None and text(supply / "online") == "1":
             return PowerSource.MAINS
-        if kind == "Battery" and _text(supply / "scope") != "Device":
-            discharging = discharging or _text(supply / "status") == "Discharging"
-    return PowerSource.BATTERY if discharging else PowerSource.UNKNOWN
+    if "Discharging" in states:
+        return PowerSource.BATTERY
+    charged = {"Charging", "Full", "Not charging"}.intersection(states)
+    return PowerSource.MAINS if charged else PowerSource.UNKNOWN
 
 
-def _number(path: Path) -> int | None:
-    text = _text(path)
-    try:
-        return int(text) if text is not None else None
-    except ValueError:
-        return None
+def _affinity(root: Path) -> tuple[int, ...]:
+    for line in (text(root / "proc/thread-self/status") or "").splitlines():
+        name, _, value = line.partition(":")
+        if name == "Cpus_allowed_list":
+            return tuple(_cores(value))
+    return ()
 
 
-def _text(path: Path) -> str | None:
-    try:
-        return path.read_text(errors="replace").strip() or None
-    except OSError:
-        return None
+def _cores(listed: str) -> Iterator[int]:
+    """The numbers in a list such as `0-3,6`."""
+    for part in listed.strip().split(","):
+        first, _, last = part.partition("-")
+        start, end = whole_number(first), whole_number(last or first)
+        if start is not None and end is not None and 0 <= start <= end < _MAX_CORES:
+            yield from range(start, end + 1)
+
+
+def _core(root: Path) -> int | None:
+    _, _, rest = (text(root / "proc/thread-self/stat") or "").rpartition(")")
+    fields = rest.split()
+    return whole_number(fields[_CORE_FIELD]) if len(fields) > _CORE_FIELD else None
+
+
+def _governors(root: Path, affinity: tuple[int, ...]) -> dict[int, str]:
+    found = ((core, text(root / f"{_CPU}/cpu{core}/cpufreq/scaling_governor")) for core in affinity)
+    return {core: governor for core, governor in found if governor is not None}

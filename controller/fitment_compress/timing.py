@@ -18,10 +18,10 @@ from fitment_compress.formats import RUNTIMES
 from fitment_compress.jobs import Timed, TimeJob
 from fitment_compress.workspace import Workspace
 from fitment_contract.benchmark import Latency
-from fitment_runtime.benchmark import nearest_rank
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.errors import RuntimeFailure
 from fitment_runtime.golden import golden_feeds
+from fitment_runtime.latency import nearest_rank
 from fitment_runtime.session import Session, SessionOptions
 
 if TYPE_CHECKING:

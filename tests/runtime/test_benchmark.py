@@ -1,29 +1,20 @@
-"""The benchmark: what it times, what it leaves out, and what a report says."""
+"""The benchmark: what a report says of one model, and what does not get into it."""
 
 from __future__ import annotations
 
 import json
-import math
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex
-from fitment_contract.benchmark import BenchmarkProtocol, MetricSpec
-from fitment_contract.variant import Golden, Needs, TensorSpec, Variant
-from fitment_runtime.benchmark import (
-    BenchmarkRequest,
-    nearest_rank,
-    run_benchmark,
-    time_inferences,
-)
+from fitment_contract.benchmark import BenchmarkMode, BenchmarkProtocol, MetricSpec
+from fitment_contract.variant import Golden, Needs, Variant
+from fitment_runtime.benchmark import BenchmarkRequest, run_benchmark
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import load_dataset
 from fitment_runtime.errors import DataError, GoldenMismatch, UnsupportedFormat
@@ -31,75 +22,6 @@ from fitment_runtime.golden import write_golden
 from support.runtime_models import save_conv_classifier, save_gru, save_two_inputs
 
 FAST = BenchmarkProtocol(warmup=2, min_seconds=0.0, min_count=20)
-
-
-class FakeSession:
-    """A session whose inferences take, on its own clock, what the test says."""
-
-    inputs: tuple[TensorSpec, ...] = ()
-    outputs: tuple[TensorSpec, ...] = ()
-
-    def __init__(self, durations: Sequence[float]) -> None:
-        self.durations = list(durations)
-        self.now = 0.0
-        self.fed: list[Any] = []
-
-    def run(self, feeds: Mapping[str, Any]) -> list[Any]:
-        self.now += self.durations[min(len(self.fed), len(self.durations) - 1)]
-        self.fed.append(feeds["x"])
-        return []
-
-    def clock(self) -> float:
-        return self.now
-
-
-def timed(session: FakeSession, **changes: Any) -> Any:
-    terms = {"warmup": 0, "min_seconds": 0.0, "min_count": 1, "max_seconds": 1e6, **changes}
-    protocol = BenchmarkProtocol(**terms)
-    return time_inferences(session, [{"x": 0}, {"x": 1}], protocol, session.clock)
-
-
-def test_percentiles_are_by_nearest_rank() -> None:
-    session = FakeSession([float(number) for number in range(1, 101)])
-    latency = timed(session, min_count=100)
-    assert latency.p50_seconds == 50
-    assert latency.p90_seconds == 90
-    assert latency.p95_seconds == 95
-    assert latency.p99_seconds == 99
-    assert (latency.mean_seconds, latency.count, latency.threads) == (50.5, 100, 1)
-
-
-@given(
-    st.lists(st.floats(0, 1e6), min_size=1, max_size=50),
-    st.floats(0.01, 1.0),
-)
-def test_nearest_rank_is_the_smallest_value_that_enough_reach(
-    values: list[float], share: float
-) -> None:
-    found = nearest_rank(sorted(values), share)
-    assert found in values
-    assert sum(value <= found for value in values) >= math.floor(share * len(values))
-    assert sum(value < found for value in values) < share * len(values) + 1e-9
-
-
-def test_warm_up_is_not_timed() -> None:
-    latency = timed(FakeSession([100.0, 100.0, 1.0]), warmup=2, min_count=5)
-    assert (latency.p99_seconds, latency.count) == (1.0, 5)
-
-
-def test_timing_ends_when_both_seconds_and_count_are_reached() -> None:
-    assert timed(FakeSession([1.0]), min_seconds=10, min_count=3).count == 10
-    assert timed(FakeSession([1.0]), min_seconds=2, min_count=7).count == 7
-
-
-def test_a_slow_model_is_timed_with_fewer_inferences_rather_than_not_at_all() -> None:
-    assert timed(FakeSession([4.0]), min_count=200, max_seconds=30.0).count == 8
-
-
-def test_inputs_take_turns() -> None:
-    session = FakeSession([1.0])
-    timed(session, warmup=1, min_count=4)
-    assert session.fed == [0, 1, 0, 1, 0]
 
 
 @pytest.fixture
@@ -164,7 +86,53 @@ def test_a_report_says_what_was_measured_and_where(request_: BenchmarkRequest) -
     assert report.kernels.convolutions == 2
     assert report.conditions.threads == 1
     assert list(dict.fromkeys(stages)) == ["load", "golden", "latency", "accuracy", "kernels"]
+    assert (report.protocol, report.mode, report.attempts) == ("fitment-bench/2", "quick", 1)
+    assert (report.sustained, report.energy) == (None, None)
     json.loads(report.model_dump_json())
+
+
+def test_a_report_says_where_inferences_were_allowed_to_run(request_: BenchmarkRequest) -> None:
+    conditions = run_benchmark(request_).conditions
+    assert conditions.affinity == tuple(sorted(os.sched_getaffinity(0)))
+    assert conditions.cpu_share is not None
+    assert 0 < conditions.cpu_share < 1.1
+    two = run_benchmark(changed(request_, protocol=FAST.model_copy(update={"threads": 2})))
+    assert two.conditions.cpu_share is None  # the work of other threads is not in it
+
+
+def write(root: Path, name: str, content: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+
+
+def test_what_proves_nothing_is_reported_with_the_reason(
+    request_: BenchmarkRequest, tmp_path: Path
+) -> None:
+    write(tmp_path, "sys/devices/platform/soc/soc:firmware/get_throttled", "50005")
+    protocol = FAST.model_copy(update={"attempts": 1})
+    report = run_benchmark(changed(request_, root=tmp_path, protocol=protocol))
+    assert not report.valid
+    assert "voltage" in str(report.invalid_reason)
+    assert report.conditions.throttled is True
+    assert report.latency.count >= 20  # what was timed all the same
+
+
+def test_a_full_benchmark_measures_energy_where_there_is_a_meter(
+    request_: BenchmarkRequest, tmp_path: Path
+) -> None:
+    """The meter says the same whatever happens, so there is no difference to report."""
+    write(tmp_path, "sys/bus/i2c/devices/1-0040/hwmon/hwmon3/in1_label", "VDD_IN")
+    write(tmp_path, "sys/bus/i2c/devices/1-0040/hwmon/hwmon3/in1_input", "5000")
+    write(tmp_path, "sys/bus/i2c/devices/1-0040/hwmon/hwmon3/curr1_input", "1000")
+    stages: list[str] = []
+    protocol = FAST.model_copy(update={"mode": BenchmarkMode.FULL, "wall_limit_seconds": 4.0})
+    report = run_benchmark(
+        changed(request_, root=tmp_path, protocol=protocol),
+        lambda stage, done, total: stages.append(stage),
+    )
+    assert "energy" in stages
+    assert (report.valid, report.energy) == (True, None)
 
 
 def test_both_data_sets_are_scored(request_: BenchmarkRequest) -> None:
