@@ -9,9 +9,10 @@ import jsonschema
 import pytest
 import yaml
 
+from fitment_contract.messages import DeployConditions, WaitReason, Weekday, Window
 from fitment_controller.errors import NotFoundError, ProfileError
 from fitment_controller.profiles import builtin_directory, load_profiles, validate
-from fitment_controller.profiles.kinds import KINDS
+from fitment_controller.profiles.kinds import KINDS, MaxDefer
 from fitment_controller.profiles.schemas import SCHEMA_FILES, schema
 
 GOOD_REGION = """\
@@ -103,6 +104,59 @@ def test_a_fault_has_its_line_and_its_cure(
     found = problems_of(tmp_path, GOOD_REGION.replace(old, new))
     assert len(found) == 1
     assert found[0].startswith(expected)
+
+
+NIGHTS = """
+conditions:
+  max_bytes_per_day: 4000000
+  quiet_in_foreground: true
+  windows:
+    - start: 22:00
+      end: 5:30
+      days: [mon, sun]
+  max_defer_seconds: 86400
+  max_defer:
+    window_seconds: 604800
+"""
+
+
+def test_what_devices_wait_for_reaches_their_assignments(tmp_path: Path) -> None:
+    nights = GOOD_REGION + NIGHTS.replace("5:30", "05:30")
+    (tmp_path / "moon.yaml").write_text(nights, encoding="utf-8")
+    conditions = load_profiles(tmp_path).region("moon").conditions.as_conditions()
+    assert conditions == DeployConditions(
+        max_bytes_per_day=4_000_000,
+        quiet_in_foreground=True,
+        windows=(Window(start="22:00", end="05:30", days=(Weekday.MONDAY, Weekday.SUNDAY)),),
+        max_defer_seconds=86_400,
+        max_defer={WaitReason.WINDOW: 604_800.0},
+    )
+
+
+def test_every_condition_may_have_its_own_patience() -> None:
+    patience = MaxDefer(**dict.fromkeys(MaxDefer.model_fields, 60.0))
+    assert set(patience.by_reason()) == set(WaitReason) - {WaitReason.RETRY}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("5:30", "5:30", "17: conditions.windows.0.end is '5:30'; string should match"),
+        ("5:30", "24:00", "17: conditions.windows.0.end is '24:00'; string should match"),
+        ("5:30", "530", "17: conditions.windows.0.end is 530; input should be a valid string"),
+        ("[mon, sun]", "[monday]", "18: conditions.windows.0.days.0 is 'monday'; input should be"),
+        ("window_seconds", "retry_seconds", "21: unknown key 'retry_seconds'"),
+        ("4000000", "0", "13: conditions.max_bytes_per_day is 0; input should be greater than 0"),
+    ],
+)
+def test_a_fault_in_the_conditions_has_its_line(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    nights = NIGHTS.replace(old, new)
+    if old != "5:30":
+        nights = nights.replace("5:30", "05:30")
+    (problem,) = problems_of(tmp_path, GOOD_REGION + nights)
+    assert problem.startswith(expected)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "just words", "42"])

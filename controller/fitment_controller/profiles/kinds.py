@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from fitment_contract.base import Name
-from fitment_contract.messages import DeployConditions
+from fitment_contract.messages import ClockTime, DeployConditions, WaitReason, Weekday, Window
 from fitment_contract.variant import Variant
 
 API_VERSION = "fitment/v1"
@@ -19,6 +19,7 @@ API_VERSION = "fitment/v1"
 PositiveBytes = Annotated[int, Field(gt=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Patience = Annotated[float, Field(ge=0)]
 
 
 class Section(BaseModel):
@@ -161,18 +162,68 @@ class Budget(Section):
     metered_bytes_per_update: PositiveBytes | None = None
 
 
+class RegionWindow(Section):
+    """Hours in which devices may be worked on, in each device's own local time.
+
+    Attributes:
+        start, end: `HH:MM`; past midnight when `end` is not after `start`.
+        days: on which it starts (`mon` to `sun`); every day when left out.
+    """
+
+    start: ClockTime
+    end: ClockTime
+    days: tuple[Weekday, ...] = ()
+
+
+class MaxDefer(Section):
+    """How long single conditions hold back at most, in place of `max_defer_seconds`."""
+
+    battery_seconds: Patience | None = None
+    metered_seconds: Patience | None = None
+    thermal_seconds: Patience | None = None
+    byte_budget_seconds: Patience | None = None
+    window_seconds: Patience | None = None
+    foreground_seconds: Patience | None = None
+
+    def by_reason(self) -> dict[WaitReason, float]:
+        """Those that are given, as assignments carry them."""
+        return {
+            WaitReason(name.removesuffix("_seconds")): seconds
+            for name, seconds in self.model_dump(exclude_none=True).items()
+        }
+
+
 class RegionConditions(Section):
-    """What devices of a region wait for before they deploy; they enforce it themselves."""
+    """What devices of a region wait for before they deploy; they enforce it themselves.
+
+    Attributes:
+        min_charge_ratio, require_charging: of the battery, where there is one.
+        allow_metered: whether a metered link may carry the bytes.
+        max_bytes_per_day: of all deployments together; a larger file comes over several days.
+        max_temperature_celsius: no trial above this.
+        windows: only within one of these.
+        quiet_in_foreground: wait while an application says that somebody is using it.
+        max_defer_seconds: after this long a condition holds back no longer.
+    """
 
     min_charge_ratio: Share | None = None
     require_charging: bool = False
     allow_metered: bool = True
+    max_bytes_per_day: PositiveBytes | None = None
     max_temperature_celsius: float | None = None
-    max_defer_seconds: Annotated[float, Field(ge=0)] | None = None
+    windows: tuple[RegionWindow, ...] = ()
+    quiet_in_foreground: bool = False
+    max_defer_seconds: Patience | None = None
+    max_defer: MaxDefer = MaxDefer()
 
     def as_conditions(self) -> DeployConditions:
         """The same, as assignments carry it."""
-        return DeployConditions(**self.model_dump())
+        same = self.model_dump(exclude={"windows", "max_defer"})
+        return DeployConditions(
+            **same,
+            windows=tuple(Window(**window.model_dump()) for window in self.windows),
+            max_defer=self.max_defer.by_reason(),
+        )
 
 
 class Region(Section):

@@ -46,6 +46,21 @@ class LinedYaml:
         return line
 
 
+class _PlainLoader(yaml.SafeLoader):
+    """Reads `22:00` as the text that it is; YAML 1.1 would make a number to the base 60 of it."""
+
+    def construct_plain_number(self, node: yaml.ScalarNode) -> Any:
+        """A number, unless it has a colon."""
+        if ":" in str(node.value):
+            return self.construct_scalar(node)
+        is_whole = node.tag == "tag:yaml.org,2002:int"
+        return self.construct_yaml_int(node) if is_whole else self.construct_yaml_float(node)
+
+
+for _kind in ("int", "float"):
+    _PlainLoader.add_constructor(f"tag:yaml.org,2002:{_kind}", _PlainLoader.construct_plain_number)
+
+
 def load_lined(text: str) -> LinedYaml:
     """Parse one YAML document, plain data only.
 
@@ -53,7 +68,7 @@ def load_lined(text: str) -> LinedYaml:
         YamlProblem: not YAML, or a key stands twice in one mapping.
     """
     try:
-        loader = yaml.SafeLoader(text)
+        loader = _PlainLoader(text)
         try:
             root = loader.get_single_node()
             _refuse_duplicates(root)
