@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -59,12 +60,18 @@ def prepare(job: PrepareJob) -> Prepared:
     evaluation = samples.evaluation
     probe = evaluation.subset(range(min(COMPARED_SAMPLES, len(evaluation))))
     facts = _facts(source)
-    cleaned = clean(source.model, probe, lambda path: _outputs(path, probe), workspace.root)
-    onnx.save(cleaned.model, workspace.clean)
-    save_dataset(workspace.calibration, samples.calibration)
-    save_dataset(workspace.evaluation, evaluation)
-    save_dataset(workspace.training, samples.training, packed=False)
-    reference = _reference(source.path, evaluation, workspace)
+    # Searches share a workspace: what another one reads is replaced whole, by what is good.
+    with tempfile.TemporaryDirectory(dir=workspace.root) as scratch:
+        draft = Workspace(Path(scratch))
+        cleaned = clean(source.model, probe, lambda path: _outputs(path, probe), draft.root)
+        onnx.save(cleaned.model, draft.clean)
+        save_dataset(draft.calibration, samples.calibration)
+        save_dataset(draft.evaluation, evaluation)
+        save_dataset(draft.training, samples.training, packed=False)
+        reference = _reference(source.path, evaluation, draft)
+        made = (draft.clean, draft.calibration, draft.evaluation, draft.training, draft.reference)
+        for path in made:
+            path.replace(workspace.root / path.name)
     metric = _metric(job.metric, evaluation, reference)
     classification = _is_classification(job.metric or metric, reference)
     return Prepared(
