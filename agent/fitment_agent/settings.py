@@ -22,6 +22,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from fitment_agent.errors import SettingsError
+from fitment_agent.notify import ServiceManager
 
 ENVIRONMENT_PREFIX: Final = "FITMENT_AGENT_"
 _DEVICE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -45,10 +46,12 @@ class Settings:
         root_prefix: where the probe finds `/proc`, `/sys` and `/etc`.
         metered: whether somebody pays for this link by the byte; None when unknown.
         artifact_token_file: bearer token for artifact downloads.
-        heartbeat_seconds: between two vitals.
+        heartbeat_seconds: between two vitals at least.
+        heartbeat_max_seconds: between two vitals at most, while nothing changes.
+        heartbeat_max_saving_seconds: the same on a battery or a metered link.
         conditions_poll_seconds: between two looks at a condition that holds something back.
         reconnect_min_seconds, reconnect_max_seconds: bounds of the broker backoff.
-        retry_base_seconds, retry_max_seconds, retry_limit: backoff of failed transfers.
+        retry_base_seconds, retry_max_seconds, retry_limit: backoff of failed work.
         reserve_bytes: disk space that a transfer leaves free.
     """
 
@@ -65,6 +68,8 @@ class Settings:
     metered: bool | None = None
     artifact_token_file: Path | None = None
     heartbeat_seconds: float = 30.0
+    heartbeat_max_seconds: float = 600.0
+    heartbeat_max_saving_seconds: float = 900.0
     conditions_poll_seconds: float = 15.0
     reconnect_min_seconds: float = 1.0
     reconnect_max_seconds: float = 120.0
@@ -152,6 +157,18 @@ def runtime_environment() -> dict[str, str]:
         "PYTHONNODEBUGRANGES": "1",
         **os.environ,
     }
+
+
+def service_manager(environment: Mapping[str, str] | None = None) -> ServiceManager:
+    """Who started this process and wants to hear that it lives, by sd_notify(3)."""
+    variables = os.environ if environment is None else environment
+    microseconds = variables.get("WATCHDOG_USEC", "")
+    meant = variables.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
+    watched = meant and microseconds.isascii() and microseconds.isdigit()
+    return ServiceManager(
+        address=variables.get("NOTIFY_SOCKET") or None,
+        watchdog_seconds=(int(microseconds) / 1e6 or None) if watched else None,
+    )
 
 
 def _standard_files(variables: Mapping[str, str]) -> list[Path]:
