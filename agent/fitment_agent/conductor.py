@@ -6,27 +6,30 @@ model that brings the device down is the only one whose tries are counted.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Final
 
-from fitment_agent.conditions import hold_back
 from fitment_agent.deployment import Deployment, Effect, Effects
 from fitment_agent.deployment_events import (
+    ClockTurned,
     Event,
     Failed,
     Fetched,
     Proved,
     Ticked,
     Verified,
-    Weighed,
 )
 from fitment_agent.facts import FactsKeeper
+from fitment_agent.scales import Scales
 from fitment_agent.settings import Settings
+from fitment_agent.spending import Spending
 from fitment_agent.state import AgentState
 from fitment_agent.timers import Timers
 from fitment_agent.work import Task, Ticket, Workbench, WorkerSaid
@@ -40,7 +43,7 @@ from fitment_agent.worker.jobs import (
     WorkerFailed,
 )
 from fitment_contract.base import utc_now
-from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.benchmark import FULL, QUICK, BenchmarkMode, BenchmarkReport
 from fitment_contract.messages import Assignment, Desired, WaitReason
 from fitment_contract.phase import FailureReason, Phase
 
@@ -86,6 +89,10 @@ class Conductor:
         self._settings = settings
         self._on_benchmark = on_benchmark
         self._clock = clock
+        self._spending = Spending(state.journal, clock)
+        self._scales = Scales(state, facts, self._spending, clock)
+        self._heard_at = -math.inf  # when the broker last gave a sign, in monotonic seconds
+        self._cut_off: set[str] = set()  # models that wait for the network
         self._todo: deque[tuple[str, Task]] = deque()
         self._ready: dict[str, None] = {}  # an ordered set: first offered, first weighed
         self._wanted_benchmarks: deque[Assignment] = deque()
@@ -109,19 +116,42 @@ class Conductor:
         """Take a model back by one step."""
         self._follow(model, self._state.withdraw(model, detail))
 
-    def benchmark(self, model: str) -> str | None:
-        """Benchmark what is active, when there is room; why not, if it cannot be."""
+    def benchmark(self, model: str, mode: BenchmarkMode | None = None) -> str | None:
+        """Benchmark what is active, when there is room; why not, if it cannot be.
+
+        Args:
+            model: whose active variant.
+            mode: by which of the contract's terms; those of its assignment when None.
+        """
         proof = self._state.active_proof(model)
         if proof is None:
             return f"no variant of {model!r} is active and known here"
-        self._wanted_benchmarks.append(proof.assignment)
+        self._wanted_benchmarks.append(_by_terms_of(mode, proof.assignment))
         return None
+
+    def heard(self) -> None:
+        """The broker gave a sign of life: what waits for the network is tried again."""
+        self._heard_at = time.monotonic()
+        for model in self._cut_off:
+            self._make_ready(model)
+        self._cut_off.clear()
+
+    def turn_clock(self, seconds: float) -> None:
+        """Somebody set the clock on the wall: no wait gets shorter or longer by that."""
+        for model, deployment in list(self._state.deployments.items()):
+            if not deployment.is_settled:
+                self._apply(model, ClockTurned(seconds))
+        self._watch_deadlines()
 
     def take(self, said: WorkerSaid) -> bool:
         """Deal with what a worker said; whether anything changed."""
-        if not self._bench.is_current(said.ticket) or isinstance(said.event, Progress):
-            return False
         ticket, event = said.ticket, said.event
+        if not self._bench.is_current(ticket):
+            return False
+        if isinstance(event, Progress | FetchDone | WorkerFailed):
+            self._spending.note(event.bytes_transferred, is_over=not isinstance(event, Progress))
+        if isinstance(event, Progress):
+            return False
         if ticket.task is Task.RUNTIMES:
             self._learn_runtimes(event)
         elif ticket.task is Task.BENCHMARK:
@@ -142,6 +172,7 @@ class Conductor:
     def stop(self) -> None:
         """Kill the worker. The deployments resume at the next start."""
         self._bench.stop()
+        self._spending.settle()
 
     def _start_next(self) -> bool:
         if self._todo:
@@ -160,22 +191,44 @@ class Conductor:
         if deployment.phase is not _PHASE_OF[task]:
             return  # superseded since
         if task is Task.FETCH:
-            self._bench.fetch(deployment)
+            self._fetch(deployment)
         elif task is Task.VERIFY:
             self._bench.verify(deployment)
-        else:
+        elif not self._holds_back(deployment):
             self._bench.try_out(deployment.assignment, self._facts.facts())
+
+    def _fetch(self, deployment: Deployment) -> None:
+        self._spending.begin()
+        self._bench.fetch(deployment)
+        self._watch_transfer()
+
+    def _watch_transfer(self) -> None:
+        look = partial(self._look_at_transfer, self._bench.ticket)
+        self._timers.after(self._settings.conditions_poll_seconds, "transfer", look)
+
+    def _look_at_transfer(self, ticket: Ticket | None) -> None:
+        """A link may become a metered one in the middle of a file, or somebody come to play."""
+        if ticket is None or not self._bench.is_current(ticket):
+            return
+        if self._holds_back(self._state.deployments[ticket.model]):
+            self._bench.stop()
+            self._spending.settle()
+        else:
+            self._watch_transfer()
+
+    def _holds_back(self, deployment: Deployment) -> bool:
+        """Let it wait if its conditions ask for that; whether they do."""
+        weighed = self._scales.weigh(deployment)
+        if weighed.hold is None:
+            return False
+        moved = self._spending.transfer_bytes if deployment.phase is Phase.FETCHING else 0
+        self._apply(deployment.model, replace(weighed, bytes_transferred=moved))
+        return True
 
     def _weigh(self, model: str) -> None:
         deployment = self._state.deployments[model]
         if deployment.phase in (Phase.OFFERED, Phase.WAITING):
-            hold = hold_back(
-                deployment.assignment.conditions,
-                self._facts.surroundings(),
-                deployment.waiting_since,
-                self._clock(),
-            )
-            self._apply(model, Weighed(hold))
+            self._apply(model, self._scales.weigh(deployment))
         self._ready.pop(model, None)  # last: a phase that could not be persisted is tried again
 
     def _move_on(self, ticket: Ticket, event: FinalEvent) -> None:
@@ -184,7 +237,7 @@ class Conductor:
         if isinstance(event, FetchDone):
             self._facts.learn_transfer(event.bytes_transferred, time.monotonic() - ticket.started)
         if deployment.phase is _PHASE_OF[ticket.task]:
-            self._apply(model, _as_event(event, deployment))
+            self._apply(model, self._as_event(ticket, event, deployment))
         else:  # the phase was persisted, then the storage failed: do the rest
             self._follow(model, self._state.resume(model, after_crash=False))
 
@@ -211,6 +264,7 @@ class Conductor:
         until = waiting.until if waiting else None
         seconds = (until - self._clock()).total_seconds() if until else None
         if waiting is None or waiting.reason is not WaitReason.RETRY:
+            self._cut_off.discard(model)
             poll = self._settings.conditions_poll_seconds
             seconds = poll if seconds is None else min(poll, seconds)
         # The wall clock may have been set meanwhile: no pause is longer than any could have been.
@@ -235,6 +289,31 @@ class Conductor:
                 self._apply(model, Ticked())
         self._watch_deadlines()
 
+    def _as_event(self, ticket: Ticket, event: FinalEvent, deployment: Deployment) -> Event:
+        if isinstance(event, FetchDone):
+            return Fetched(event.bytes_transferred)
+        if isinstance(event, VerifyDone):
+            return Verified()
+        if isinstance(event, TrialDone) and event.report.digest == deployment.digest:
+            return Proved(event.report)
+        if isinstance(event, WorkerFailed):
+            return self._failed(ticket, event)
+        return Failed(FailureReason.INTERNAL, "the worker answered for another file")
+
+    def _failed(self, ticket: Ticket, event: WorkerFailed) -> Failed:
+        # That it was begun was told to the broker. No sign from there since then: no network.
+        cut_off = event.reason is FailureReason.UNREACHABLE and self._heard_at < ticket.started
+        if cut_off:
+            self._cut_off.add(ticket.model)
+        return Failed(
+            reason=event.reason,
+            detail=event.detail,
+            retryable=event.retryable,
+            bytes_transferred=event.bytes_transferred,
+            jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
+            counts=not cut_off,
+        )
+
     def _learn_runtimes(self, event: FinalEvent) -> None:
         if isinstance(event, RuntimesDone):
             self._facts.learn_runtimes(event.runtimes)
@@ -242,22 +321,12 @@ class Conductor:
             self._facts.give_up_on_runtimes(_why(event))
 
 
-def _as_event(event: FinalEvent, deployment: Deployment) -> Event:
-    if isinstance(event, FetchDone):
-        return Fetched(event.bytes_transferred)
-    if isinstance(event, VerifyDone):
-        return Verified()
-    if isinstance(event, TrialDone) and event.report.digest == deployment.digest:
-        return Proved(event.report)
-    if isinstance(event, WorkerFailed):
-        return Failed(
-            reason=event.reason,
-            detail=event.detail,
-            retryable=event.retryable,
-            bytes_transferred=event.bytes_transferred,
-            jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
-        )
-    return Failed(FailureReason.INTERNAL, "the worker answered for another file")
+def _by_terms_of(mode: BenchmarkMode | None, assignment: Assignment) -> Assignment:
+    if mode is None:
+        return assignment
+    terms, own = FULL if mode is BenchmarkMode.FULL else QUICK, assignment.protocol
+    limits = {"threads": own.threads, "memory_limit_bytes": own.memory_limit_bytes}
+    return assignment.model_copy(update={"protocol": terms.model_copy(update=limits)})
 
 
 def _why(event: FinalEvent) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import signal
+import time
 from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
@@ -17,15 +18,28 @@ from functools import partial
 from typing import Any, Final
 
 from fitment_agent import control
+from fitment_agent.clock import JumpWatch
 from fitment_agent.conductor import Conductor
 from fitment_agent.errors import StorageError, UnknownModelError
 from fitment_agent.facts import FactsKeeper
-from fitment_agent.link import Backoff, Connected, Delivered, Disconnected, LinkEvent, Received
+from fitment_agent.foreground import prepare
+from fitment_agent.link import (
+    KEEPALIVE_SECONDS,
+    SAVING_KEEPALIVE_SECONDS,
+    Backoff,
+    Connected,
+    Delivered,
+    Disconnected,
+    LinkEvent,
+    Received,
+)
 from fitment_agent.memory import give_back
+from fitment_agent.notify import Notifier
 from fitment_agent.reporting import Reporter
-from fitment_agent.settings import Settings
+from fitment_agent.settings import Settings, service_manager
 from fitment_agent.state import AgentState
 from fitment_agent.timers import Timers
+from fitment_agent.vitals import Pace
 from fitment_agent.work import WorkerSaid
 from fitment_contract.base import utc_now
 from fitment_contract.benchmark import BenchmarkReport
@@ -89,6 +103,13 @@ class Daemon:
         self._topics = topics
         self._inbox = inbox
         self._clock = clock
+        self._pace = Pace(
+            settings.heartbeat_seconds,
+            settings.heartbeat_max_seconds,
+            settings.heartbeat_max_saving_seconds,
+        )
+        self._jumps = JumpWatch(clock)
+        self._notifier = Notifier(service_manager())
         self._has_begun = False
         self._postponed: list[Callable[[], None]] = []
         self._stopping = False
@@ -116,15 +137,18 @@ class Daemon:
         signal.signal(signal.SIGUSR1, lambda *_: self._inbox.put(Wake.REQUESTS))
 
     def _start(self) -> None:
+        prepare(self._settings.state_dir)
         for fault in self._state.journal.faults:
             self._reporter.event(EventLevel.ERROR, "journal-fault", fault)
         after_crash = self._state.journal.begin_run()
         self._guarded(self._reconcile)
         self._guarded(partial(self._conductor.resume, after_crash))
-        self._beat()
         self._inbox.put(Wake.REQUESTS)
+        self._notifier.ready()
+        self._say_alive()
 
     def _stop(self) -> None:
+        self._notifier.stopping()
         self._conductor.stop()
         self._reporter.goodbye("stopped")
         self._state.journal.end_run()
@@ -138,6 +162,7 @@ class Daemon:
             pass
         else:
             self._guarded(partial(self._handle, item))
+        self._guarded(self._watch_clock)
         for call in self._timers.take_due():
             self._guarded(call)
         self._guarded(self._conduct, again=False)
@@ -188,20 +213,26 @@ class Daemon:
     def _follow_link(self, event: Any) -> None:
         if isinstance(event, Connected):
             _log.info("connected, session %d", event.session)
-            self._reporter.greet(self._facts.facts(), self._state)
+            self._pace.restart(time.monotonic())
+            self._reporter.greet(self._facts.facts(), self._state, self._pace.interval_seconds)
             self._timers.after(_STABLE_SECONDS, "stable", self._backoff.reset)
+            self._look_again()
+            self._conductor.heard()
         elif isinstance(event, Delivered):
+            self._conductor.heard()
             self._reporter.delivered(event.message_id)
         elif isinstance(event, Disconnected):
             self._reporter.lost()
             self._timers.cancel("stable")
+            self._timers.cancel("beat")
             pause = self._backoff.next_seconds()
             _log.warning("%s; the next attempt is in %.1f s", event.reason, pause)
             self._timers.after(pause, "connect", self._connect)
 
     def _connect(self) -> None:
         self._has_begun = True
-        self._reporter.connect()
+        saving = self._facts.surroundings().must_save
+        self._reporter.connect(SAVING_KEEPALIVE_SECONDS if saving else KEEPALIVE_SECONDS)
 
     def _receive(self, received: Received) -> None:
         topic = self._topics.parse(received.topic)
@@ -224,9 +255,10 @@ class Daemon:
         if command.expires_at is not None and command.expires_at <= self._clock():
             return
         if command.name is CommandName.REPORT:
-            self._reporter.birth(self._facts.facts(), self._state)
+            self._pace.restart(time.monotonic())
+            self._reporter.birth(self._facts.facts(), self._state, self._pace.interval_seconds)
         elif command.name is CommandName.BENCHMARK and command.model is not None:
-            refusal = self._conductor.benchmark(command.model)
+            refusal = self._conductor.benchmark(command.model, command.mode)
             if refusal is not None:
                 self._reporter.event(EventLevel.WARNING, "benchmark-failed", refusal)
 
@@ -242,8 +274,26 @@ class Daemon:
         self._conductor.withdraw(str(request.get("model")), "rolled back on the device")
 
     def _beat(self) -> None:
-        self._reporter.vitals(self._state, self._facts.surroundings())
-        self._timers.after(self._settings.heartbeat_seconds, "beat", self._beat)
+        told = self._pace.look(self._facts.surroundings(), time.monotonic())
+        if told is not None:
+            self._reporter.vitals(self._state, told)
+        self._look_again()
+
+    def _look_again(self) -> None:
+        seconds = self._pace.seconds_to_next_look(time.monotonic())
+        self._timers.after(seconds, "beat", self._beat)
+
+    def _watch_clock(self) -> None:
+        seconds = self._jumps.jumped_seconds()
+        if seconds:
+            self._conductor.turn_clock(seconds)
+            detail = f"by {seconds:+.0f} s; what waits goes on waiting as long as it would have"
+            self._reporter.event(EventLevel.INFO, "clock-turned", detail)
+
+    def _say_alive(self) -> None:
+        if self._notifier.alive_seconds is not None:
+            self._notifier.alive()
+            self._timers.after(self._notifier.alive_seconds, "alive", self._say_alive)
 
 
 def say_benchmark(reporter: Reporter, answer: BenchmarkReport | str) -> None:

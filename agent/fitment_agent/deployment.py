@@ -6,8 +6,8 @@ Phases follow the contract's table and nothing else. Around it stand four rules:
   anywhere resumes from the phase that it was in, by `Resumed`.
 - A phase that is begun again and again without getting further ends as `crash_loop`: the first
   try plus `MAX_RESUMPTIONS` more. A transfer that grew since the last try got further.
-- A transfer that failed in a way that may pass waits and is tried again, `RetryPolicy.limit`
-  times, with exponential backoff and full jitter.
+- Work that failed in a way that may pass waits and is tried again, `RetryPolicy.limit` times,
+  with exponential backoff and full jitter. What fails for want of a network is not counted.
 - The deadline counts until the trial has proved the variant; what is proved is activated.
 """
 
@@ -18,8 +18,11 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any, Final
 
+from pydantic import Field
+
 from fitment_agent.deployment_events import (
     Activated,
+    ClockTurned,
     Event,
     Failed,
     Fetched,
@@ -46,9 +49,9 @@ class Deployment(Record):
     Attributes:
         generation: of the desired state that asked for it.
         tries: how often the current phase was begun.
-        retries: failed transfers that were tried again later.
+        retries: failures after which it was tried again later.
         waiting: why it waits, while it does.
-        waiting_since: when it first had to wait for a condition.
+        held_since: when each condition first did not hold.
         partial_bytes: what the transfer had when it was last resumed.
         bytes_transferred: payload bytes received, retries included.
     """
@@ -59,7 +62,7 @@ class Deployment(Record):
     tries: Count = 1
     retries: Count = 0
     waiting: Waiting | None = None
-    waiting_since: Timestamp | None = None
+    held_since: dict[WaitReason, Timestamp] = Field(default_factory=dict)
     failure: Failure | None = None
     benchmark: BenchmarkReport | None = None
     partial_bytes: Bytes = 0
@@ -119,11 +122,12 @@ _WORK: Final[dict[Phase, Effect]] = {
     Phase.ACTIVATING: Effect.ACTIVATE,
 }
 _UNPROVED: Final = frozenset(Phase) - TERMINAL - {Phase.ACTIVATING}
+_TRIED_AGAIN: Final = frozenset({Phase.FETCHING, Phase.VERIFYING, Phase.TRIAL})
 
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How failed transfers are tried again.
+    """How work that failed in a way that may pass is tried again.
 
     Attributes:
         limit: tries after the first.
@@ -153,6 +157,8 @@ def advance(
     """
     if isinstance(event, Withdrawn):
         return _withdraw(deployment, event)
+    if isinstance(event, ClockTurned):
+        return _turn_clock(deployment, event), ()
     late = _deadline_passed(deployment, now)
     if late is not None and not isinstance(event, Proved):
         return late
@@ -181,32 +187,63 @@ def _progress(
 
 
 def _weigh(deployment: Deployment, event: Weighed, now: datetime) -> tuple[Deployment, Effects]:
+    known = {reason: min(since, now) for reason, since in deployment.held_since.items()}
+    changes: dict[str, Any] = {
+        "held_since": {**dict.fromkeys(event.unmet, now), **known},
+        "bytes_transferred": deployment.bytes_transferred + event.bytes_transferred,
+    }
     if event.hold is None:
-        return _enter(deployment, PhaseEvent.START)
-    since = deployment.waiting_since or now
-    if deployment.phase is Phase.WAITING:  # it waits on, perhaps for another reason
-        return deployment.model_copy(update={"waiting": event.hold, "waiting_since": since}), ()
-    return _enter(deployment, PhaseEvent.DEFER, waiting=event.hold, waiting_since=since)
+        return _enter(deployment, PhaseEvent.START, **changes)
+    if deployment.phase is not Phase.WAITING:
+        return _enter(deployment, PhaseEvent.DEFER, waiting=event.hold, **changes)
+    if not _tells_the_same(deployment.waiting, event.hold):  # each reading is not worth a message
+        changes["waiting"] = event.hold
+    return deployment.model_copy(update=changes), ()
+
+
+def _tells_the_same(told: Waiting | None, hold: Waiting) -> bool:
+    return told is not None and (told.reason, told.until) == (hold.reason, hold.until)
+
+
+def _turn_clock(deployment: Deployment, event: ClockTurned) -> Deployment:
+    """The same lengths of waiting, told by the clock as it is now."""
+    turned = timedelta(seconds=event.seconds)
+    held_since = {why: _shifted(since, turned) for why, since in deployment.held_since.items()}
+    changes: dict[str, Any] = {"held_since": held_since}
+    waiting = deployment.waiting
+    if waiting is not None and waiting.until is not None:
+        until = _shifted(waiting.until, turned)
+        changes["waiting"] = waiting.model_copy(update={"until": until})
+    return deployment.model_copy(update=changes)
+
+
+def _shifted(moment: datetime, turned: timedelta) -> datetime:
+    try:
+        return moment + turned
+    except OverflowError:  # the calendar has an end; waiting for it is cut short elsewhere
+        return moment
 
 
 def _fail(
     deployment: Deployment, event: Failed, now: datetime, policy: RetryPolicy
 ) -> tuple[Deployment, Effects]:
     received = deployment.bytes_transferred + event.bytes_transferred
-    transferring = deployment.phase is Phase.FETCHING
-    if not (event.retryable and transferring and deployment.retries < policy.limit):
+    passing = event.retryable and deployment.phase in _TRIED_AGAIN
+    if not passing or (event.counts and deployment.retries >= policy.limit):
         return _give_up(deployment, event.reason, event.detail, bytes_transferred=received)
-    pause = policy.pause_seconds(deployment.retries, event.jitter)
+    # Without a network nothing is gained by asking often; its return ends the pause.
+    longest = policy.max_seconds * event.jitter
+    pause = policy.pause_seconds(deployment.retries, event.jitter) if event.counts else longest
     waiting = Waiting(
         reason=WaitReason.RETRY,
         detail=f"{event.reason.value}: {event.detail}",
-        until=now + timedelta(seconds=pause),
+        until=_shifted(now, timedelta(seconds=pause)),
     )
     return _enter(
         deployment,
         PhaseEvent.DEFER,
         waiting=waiting,
-        retries=deployment.retries + 1,
+        retries=deployment.retries + (1 if event.counts else 0),
         bytes_transferred=received,
     )
 

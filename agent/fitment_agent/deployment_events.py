@@ -5,15 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fitment_contract.benchmark import BenchmarkReport
-from fitment_contract.messages import Waiting
+from fitment_contract.messages import Waiting, WaitReason
 from fitment_contract.phase import FailureReason
 
 
 @dataclass(frozen=True)
 class Weighed:
-    """The device's conditions were looked at; `hold` says why it has to wait, if it does."""
+    """The device's conditions were looked at.
+
+    Attributes:
+        hold: why the deployment has to wait, if it does.
+        unmet: every condition that does not hold, also one that holds nothing back any more.
+        bytes_transferred: by a transfer that ends with this.
+    """
 
     hold: Waiting | None
+    unmet: tuple[WaitReason, ...] = ()
+    bytes_transferred: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,8 @@ class Failed:
     Attributes:
         retryable: the same work may succeed later.
         jitter: a random number from 0 to 1, for the pause before the next try.
+        counts: against the limit of tries. What fails because the device has no network does not:
+            a week without one is nobody's fault.
     """
 
     reason: FailureReason
@@ -54,6 +64,7 @@ class Failed:
     retryable: bool = False
     bytes_transferred: int = 0
     jitter: float = 1.0
+    counts: bool = True
 
 
 @dataclass(frozen=True)
@@ -81,4 +92,22 @@ class Ticked:
     """Time passed and nothing else: only the deadline is looked at."""
 
 
-Event = Weighed | Fetched | Verified | Proved | Activated | Failed | Withdrawn | Resumed | Ticked
+@dataclass(frozen=True)
+class ClockTurned:
+    """Somebody set the clock on the wall, by so many seconds forward."""
+
+    seconds: float
+
+
+Event = (
+    Weighed
+    | Fetched
+    | Verified
+    | Proved
+    | Activated
+    | Failed
+    | Withdrawn
+    | Resumed
+    | Ticked
+    | ClockTurned
+)

@@ -22,8 +22,12 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 _log = logging.getLogger(__name__)
 
-_KEEPALIVE_SECONDS: Final = 60
-_SELECT_SECONDS: Final = 5.0  # how long the network thread sleeps when nothing happens
+KEEPALIVE_SECONDS: Final = 60
+SAVING_KEEPALIVE_SECONDS: Final = 240
+"""Where energy or bytes are dear. RFC 5382 asks networks to remember a silent connection for two
+hours; four minutes are for those that do not."""
+
+_SLEEPS: Final = 12  # of the network thread in one keepalive when nothing happens
 _GOODBYE_SECONDS: Final = 3.0
 _MAX_QUEUED: Final = 1000
 
@@ -65,7 +69,9 @@ LinkEvent = Connected | Disconnected | Received | Delivered
 class Link(Protocol):
     """A way to the broker. Events come through the callback that it was built with."""
 
-    def connect(self, session: int, will_topic: str, will: bytes) -> None:
+    def connect(
+        self, session: int, will_topic: str, will: bytes, keepalive_seconds: int = KEEPALIVE_SECONDS
+    ) -> None:
         """Start one attempt; exactly one `Disconnected` of this session ends it."""
 
     def subscribe(self, topic: str) -> None:
@@ -155,14 +161,19 @@ class PahoLink:
         self._client: mqtt.Client | None = None
         self._thread: threading.Thread | None = None
 
-    def connect(self, session: int, will_topic: str, will: bytes) -> None:
+    def connect(
+        self, session: int, will_topic: str, will: bytes, keepalive_seconds: int = KEEPALIVE_SECONDS
+    ) -> None:
         """Start one attempt in its own thread."""
         if self._thread is not None:
             self._thread.join()
         self._client = self._make_client(session)
         self._client.will_set(will_topic, will, qos=1)
         self._thread = threading.Thread(
-            target=self._run, args=(self._client, session), name="mqtt", daemon=True
+            target=self._run,
+            args=(self._client, session, keepalive_seconds),
+            name="mqtt",
+            daemon=True,
         )
         self._thread.start()
 
@@ -185,11 +196,11 @@ class PahoLink:
         if self._thread is not None:
             self._thread.join(_GOODBYE_SECONDS)
 
-    def _run(self, client: mqtt.Client, session: int) -> None:
+    def _run(self, client: mqtt.Client, session: int, keepalive_seconds: int) -> None:
         reason = "the connection ended"
         try:
-            client.connect(self._address.host, self._address.port, keepalive=_KEEPALIVE_SECONDS)
-            while client.loop(timeout=_SELECT_SECONDS) == mqtt.MQTT_ERR_SUCCESS:
+            client.connect(self._address.host, self._address.port, keepalive=keepalive_seconds)
+            while client.loop(timeout=keepalive_seconds / _SLEEPS) == mqtt.MQTT_ERR_SUCCESS:
                 continue
             reason = client.user_data_get() or reason
         except Exception as error:  # noqa: BLE001 - whatever the network did, the daemon goes on

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from fitment_agent.conditions import Surroundings
 from fitment_agent.errors import StorageError
 from fitment_agent.journal import Journal
-from fitment_agent.link import Link
+from fitment_agent.link import KEEPALIVE_SECONDS, Link
 from fitment_agent.state import AgentState
+from fitment_agent.vitals import Told
 from fitment_contract.base import utc_now
 from fitment_contract.benchmark import BenchmarkReport
 from fitment_contract.codec import channel_of, encode
@@ -78,7 +78,7 @@ class Reporter:
         self.session = 0
         self.is_connected = False
 
-    def connect(self) -> None:
+    def connect(self, keepalive_seconds: int = KEEPALIVE_SECONDS) -> None:
         """Begin a new session with its own will."""
         self.session = self._journal.next_session()
         self._sequence = 0
@@ -90,19 +90,19 @@ class Reporter:
             reason="connection lost",
         )
         topic = self._topics.up(self._device, UpChannel.DEATH)
-        self._link.connect(self.session, topic, encode(will))
+        self._link.connect(self.session, topic, encode(will), keepalive_seconds)
 
-    def greet(self, facts: DeviceFacts, state: AgentState) -> None:
+    def greet(self, facts: DeviceFacts, state: AgentState, interval_seconds: float) -> None:
         """Say birth first, then ask for what is wanted, then say what was kept."""
         self.is_connected = True
         self._in_flight.clear()
-        self.birth(facts, state)
+        self.birth(facts, state, interval_seconds)
         for channel in (DownChannel.DESIRED, DownChannel.COMMAND):
             self._link.subscribe(self._topics.down(self._device, channel))
         self.flush()
 
-    def birth(self, facts: DeviceFacts, state: AgentState) -> None:
-        """Say everything: facts and full state."""
+    def birth(self, facts: DeviceFacts, state: AgentState, interval_seconds: float) -> None:
+        """Say everything: facts and full state, and within what time the next vitals come."""
         models = state.model_states()
         birth = Birth(
             **self._head(),
@@ -111,6 +111,7 @@ class Reporter:
             generation=state.generation,
             models=models,
             state_digest=state.digest(),
+            interval_seconds=interval_seconds,
         )
         if self._publish(birth) is not None:
             self._reported = state.digest()
@@ -129,22 +130,16 @@ class Reporter:
         if self._publish(message) is not None:
             self._reported = digest
 
-    def vitals(self, state: AgentState, around: Surroundings) -> None:
+    def vitals(self, state: AgentState, told: Told) -> None:
         """Say that the device lives, and how."""
         if not self.is_connected:
             return
         vitals = Vitals(
             **self._head(),
             state_digest=state.digest(),
-            uptime_seconds=round(time.monotonic() - self._started, 1),
-            charge_ratio=_in_steps(around.charge_ratio, 0.05),
-            charging=around.charging,
-            temperature_celsius=_in_steps(around.temperature_celsius, 3.0),
-            throttled=around.throttled,
-            memory_available_bytes=_in_bytes(
-                around.memory_available_bytes, around.memory_total_bytes
-            ),
-            storage_free_bytes=_in_bytes(around.storage_free_bytes, around.storage_total_bytes),
+            uptime_seconds=round(time.monotonic() - self._started),
+            interval_seconds=told.interval_seconds,
+            **vars(told.readings),
         )
         self._publish(vitals)
 
@@ -259,16 +254,3 @@ def _without_slices(model: ModelState) -> ModelState:
     scores = tuple(one.model_copy(update={"slices": {}}) for one in model.benchmark.scores)
     benchmark = model.benchmark.model_copy(update={"scores": scores})
     return model.model_copy(update={"benchmark": benchmark})
-
-
-def _in_steps(value: float | None, step: float) -> float | None:
-    """In buckets: what did not change for anybody's purposes does not change in the message."""
-    return None if value is None else round(round(value / step) * step, 6)
-
-
-def _in_bytes(value: int | None, total: int | None) -> int | None:
-    if value is None or not total:
-        return value
-    ratio = _in_steps(value / total, 0.05)
-    assert ratio is not None
-    return int(ratio * total)

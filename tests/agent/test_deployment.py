@@ -20,6 +20,7 @@ from fitment_agent.deployment import (
 )
 from fitment_agent.deployment_events import (
     Activated,
+    ClockTurned,
     Event,
     Failed,
     Fetched,
@@ -39,7 +40,9 @@ from support.agent_records import NOW, a_report, an_assignment
 
 POLICY = RetryPolicy(limit=2, base_seconds=10.0, max_seconds=60.0)
 ASSIGNMENT = an_assignment()
-HOLD = Waiting(reason=WaitReason.METERED, detail="the link is metered")
+METERED = WaitReason.METERED
+HOLD = Waiting(reason=METERED, detail="the link is metered")
+HELD = Weighed(HOLD, (METERED,))
 UNREACHABLE = Failed(FailureReason.UNREACHABLE, "no route", retryable=True, jitter=0.5)
 
 
@@ -60,7 +63,7 @@ def in_phase(phase: Phase) -> Deployment:
     proved = Proved(a_report(ASSIGNMENT))
     ways: dict[Phase, tuple[Event, ...]] = {
         Phase.OFFERED: (),
-        Phase.WAITING: (Weighed(HOLD),),
+        Phase.WAITING: (HELD,),
         Phase.FETCHING: (Weighed(None),),
         Phase.VERIFYING: (Weighed(None), Fetched(10)),
         Phase.TRIAL: (Weighed(None), Fetched(10), Verified()),
@@ -90,13 +93,71 @@ def test_the_straight_way_asks_for_one_piece_of_work_a_phase() -> None:
 
 
 def test_a_condition_makes_it_wait_and_waiting_on_keeps_the_first_moment() -> None:
-    deployment, effects = go(offered(), Weighed(HOLD))
+    deployment, effects = go(offered(), HELD)
     assert (deployment.phase, deployment.waiting, effects) == (Phase.WAITING, HOLD, ())
-    assert deployment.waiting_since == NOW
-    colder = Waiting(reason=WaitReason.THERMAL, detail="90 °C")
-    later, _ = advance(deployment, Weighed(colder), NOW + timedelta(hours=1), POLICY)
-    assert (later.waiting, later.waiting_since) == (colder, NOW)
+    assert deployment.held_since == {METERED: NOW}
+    hot, hour = Waiting(reason=WaitReason.THERMAL, detail="90 °C"), timedelta(hours=1)
+    both = Weighed(hot, (WaitReason.THERMAL, METERED))
+    later, _ = advance(deployment, both, NOW + hour, POLICY)
+    assert later.waiting == hot
+    assert later.held_since == {METERED: NOW, WaitReason.THERMAL: NOW + hour}
     assert go(later, Weighed(None))[0].waiting is None
+
+
+def test_a_wait_for_the_same_is_told_once_however_its_reading_moves() -> None:
+    deployment = in_phase(Phase.WAITING)
+    other_words = HOLD.model_copy(update={"detail": "the link is still metered"})
+    assert go(deployment, Weighed(other_words, (METERED,)))[0] == deployment
+    sooner = HOLD.model_copy(update={"until": NOW})
+    assert go(deployment, Weighed(sooner, (METERED,)))[0].waiting == sooner
+
+
+@pytest.mark.parametrize("phase", [Phase.FETCHING, Phase.VERIFYING, Phase.TRIAL])
+def test_a_condition_can_hold_back_work_under_way_and_bytes_are_counted(phase: Phase) -> None:
+    before = in_phase(phase)
+    held, effects = go(before, Weighed(HOLD, (METERED,), bytes_transferred=7))
+    assert (held.phase, held.waiting, effects) == (Phase.WAITING, HOLD, ())
+    assert held.bytes_transferred == before.bytes_transferred + 7
+    assert go(held, Weighed(None))[1] == (Effect.FETCH,)
+
+
+@pytest.mark.parametrize("phase", [Phase.FETCHING, Phase.VERIFYING, Phase.TRIAL])
+def test_what_may_pass_is_tried_again_in_every_phase_of_work(phase: Phase) -> None:
+    failed = Failed(FailureReason.INTERNAL, "no process to be had", retryable=True)
+    deployment, effects = go(in_phase(phase), failed)
+    assert (deployment.phase, effects) == (Phase.WAITING, ())
+    assert deployment.waiting is not None
+    assert deployment.waiting.reason is WaitReason.RETRY
+
+
+def test_what_fails_for_want_of_a_network_never_ends_it() -> None:
+    cut_off = Failed(FailureReason.UNREACHABLE, "no route", retryable=True, counts=False)
+    deployment = in_phase(Phase.FETCHING)
+    for _ in range(10 * POLICY.limit):
+        deployment, _ = go(deployment, cut_off)
+        assert deployment.waiting is not None
+        assert deployment.waiting.until == NOW + timedelta(seconds=POLICY.max_seconds)
+        deployment, effects = go(deployment, Weighed(None))
+    assert (deployment.retries, effects) == (0, (Effect.FETCH,))
+
+
+YEARS = timedelta(days=20 * 365)
+
+
+@given(st.integers(-(10**12), 10**12))
+def test_turning_the_clock_makes_no_wait_longer_or_shorter(seconds: int) -> None:
+    hold = HOLD.model_copy(update={"until": NOW + timedelta(hours=2)})
+    waiting, _ = go(offered(), Weighed(hold, (METERED,)))
+    turned, effects = go(waiting, ClockTurned(seconds))
+    assert (turned.phase, effects) == (Phase.WAITING, ())
+    assert turned.waiting is not None
+    assert turned.waiting.until is not None
+    assert turned.waiting.until - turned.held_since[METERED] == timedelta(hours=2)
+
+
+def test_a_wait_that_a_wrong_clock_dated_ahead_begins_now() -> None:
+    ahead, _ = advance(offered(), HELD, NOW + YEARS, POLICY)
+    assert go(ahead, HELD)[0].held_since == {METERED: NOW}
 
 
 def test_a_passing_failure_waits_longer_each_time_and_then_gives_up() -> None:
@@ -267,7 +328,8 @@ def test_an_artifact_that_serves_twice_is_wanted_once() -> None:
 
 EVENTS: st.SearchStrategy[Event] = st.one_of(
     st.just(Weighed(None)),
-    st.just(Weighed(HOLD)),
+    st.just(HELD),
+    st.builds(ClockTurned, st.floats(-1e12, 1e12)),
     st.builds(Fetched, st.integers(0, 100)),
     st.just(Verified()),
     st.just(Proved(a_report(ASSIGNMENT))),
@@ -279,6 +341,7 @@ EVENTS: st.SearchStrategy[Event] = st.one_of(
         st.booleans(),
         st.integers(0, 100),
         st.floats(0, 1),
+        st.booleans(),
     ),
     st.just(Withdrawn("x")),
     st.builds(Resumed, st.booleans(), st.integers(0, 100)),
