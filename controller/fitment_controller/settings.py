@@ -12,15 +12,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fitment_contract.topics import DEFAULT_ROOT
 from fitment_controller.errors import ControllerError
+
+if TYPE_CHECKING:
+    from fitment_contract.benchmark import BenchmarkProtocol
 
 DEFAULT_PORT = 8780
 DEFAULT_BROKER_PORT = 18830
 
 _PREFIX = "FITMENT_"
+_TRIAL_ATTEMPTS = 3
 _Settings = TypeVar("_Settings", "Settings", "ClientSettings")
 
 
@@ -57,7 +61,8 @@ class Settings:
         topic_root: leading topic levels, for brokers shared between tenants.
         lease_seconds: silence after which a device counts as offline, unless it promised to speak
             less often.
-        trial_seconds: how long a device times a variant in a rollout, at least.
+        trial_seconds: how long a device times a variant in a rollout, at least. It may have to
+            begin anew, when the conditions change under it.
         trial_limit_seconds: after this long a device gives a trial up.
         profiles_dir: device classes, regions and objectives; None uses those that come along.
         ready_file: written once everything answers, besides the one in the data directory.
@@ -74,8 +79,8 @@ class Settings:
     broker_ca_file: Path | None = None
     topic_root: str = DEFAULT_ROOT
     lease_seconds: float = 45.0
-    trial_seconds: float = 3.0
-    trial_limit_seconds: float = 120.0
+    trial_seconds: float = 10.0
+    trial_limit_seconds: float = 180.0
     profiles_dir: Path | None = None
     ready_file: Path | None = None
 
@@ -137,9 +142,32 @@ def load_settings(
     for name in ("lease_seconds", "trial_seconds", "trial_limit_seconds"):
         if not 0 < getattr(settings, name) < math.inf:
             raise SettingsError(f"{name} {getattr(settings, name)} is not a time above 0")
-    if settings.trial_seconds >= settings.trial_limit_seconds:
-        raise SettingsError("trial_seconds is not below trial_limit_seconds")
+    if settings.trial_seconds * _TRIAL_ATTEMPTS >= settings.trial_limit_seconds:
+        raise SettingsError(
+            f"trial_limit_seconds {settings.trial_limit_seconds:g} leaves no time for "
+            f"{_TRIAL_ATTEMPTS} attempts of {settings.trial_seconds:g} s",
+            "Raise trial_limit_seconds, or lower trial_seconds",
+        )
     return settings
+
+
+def trial_protocol(settings: Settings) -> BenchmarkProtocol:
+    """The terms of trials within a rollout.
+
+    Timing ends early enough that all of its attempts take half of the limit at most: loading,
+    golden inputs and accuracy need time as well.
+    """
+    from fitment_contract.benchmark import QUICK  # the command line starts without pydantic
+
+    longest = settings.trial_limit_seconds / (2 * _TRIAL_ATTEMPTS)
+    return QUICK.model_copy(
+        update={
+            "attempts": _TRIAL_ATTEMPTS,
+            "min_seconds": settings.trial_seconds,
+            "max_seconds": max(min(QUICK.max_seconds, longest), settings.trial_seconds),
+            "wall_limit_seconds": settings.trial_limit_seconds,
+        }
+    )
 
 
 def load_client_settings(

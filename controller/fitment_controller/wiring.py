@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Final
 
 from fitment_contract.base import utc_now
-from fitment_contract.benchmark import BenchmarkProtocol
 from fitment_contract.topics import Topics
 from fitment_controller.api.app import ApiParts, create_app
 from fitment_controller.api.auth import (
@@ -39,7 +38,7 @@ from fitment_controller.server import (
 )
 from fitment_controller.service import FleetService
 from fitment_controller.service.ports import ServiceSettings
-from fitment_controller.settings import Settings
+from fitment_controller.settings import Settings, trial_protocol
 from fitment_controller.store import Store
 from fitment_controller.views.rollouts import rollout_row
 from fitment_controller.views.status import BrokerStatus, FleetStatus, fleet_status
@@ -100,10 +99,7 @@ def running_controller(settings: Settings) -> Iterator[RunningController]:
             ServiceSettings(
                 addresses.artifacts_url,
                 lease_seconds=settings.lease_seconds,
-                protocol=BenchmarkProtocol(
-                    min_seconds=settings.trial_seconds,
-                    wall_limit_seconds=settings.trial_limit_seconds,
-                ),
+                protocol=trial_protocol(settings),
             ),
             metrics,
         )

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from fitment_contract.benchmark import QUICK
 from fitment_controller.settings import (
     BrokerEngine,
     SettingsError,
     load_client_settings,
     load_settings,
+    trial_protocol,
     wants_colour,
 )
 
@@ -63,6 +65,19 @@ def test_a_wrong_value_is_named(variable: str, value: str, words: list[str]) -> 
         load_settings({}, {variable: value})
     for word in words:
         assert word in str(caught.value)
+
+
+def test_trials_are_by_the_contract_s_quick_terms_unless_told_otherwise() -> None:
+    assert trial_protocol(load_settings({}, {})) == QUICK
+    short = trial_protocol(load_settings({"trial_seconds": 0.2, "trial_limit_seconds": 15}, {}))
+    assert (short.min_seconds, short.max_seconds, short.wall_limit_seconds) == (0.2, 2.5, 15)
+    long = trial_protocol(load_settings({"trial_seconds": 120, "trial_limit_seconds": 500}, {}))
+    assert (long.min_seconds, long.max_seconds) == (120, 120)
+
+
+def test_every_attempt_of_a_trial_fits_its_limit() -> None:
+    with pytest.raises(SettingsError, match="no time for 3 attempts of 60 s"):
+        load_settings({"trial_seconds": 60.0}, {})
 
 
 def test_the_client_reads_its_own_variables() -> None:

@@ -77,7 +77,7 @@ class Headquarters:
         command = [
             *(sys.executable, "-m", "fitment_controller", "up", "--data", str(self.data)),
             *("--port", str(port), "--broker-port", str(broker_port)),
-            *("--ready-file", str(self._ready_file), *options),
+            *("--ready-file", str(self._ready_file), "--trial-seconds", "0.5", *options),
         ]
         self.process = Process(command, folder / "controller.log")
         self.api = Client(f"http://127.0.0.1:{port}")

@@ -60,10 +60,10 @@ def up(
         float | None, typer.Option(help="Silence after which a device is offline [45].")
     ] = None,
     trial_seconds: Annotated[
-        float | None, typer.Option(help="How long devices time a variant, at least [3].")
+        float | None, typer.Option(help="How long devices time a variant, at least [10].")
     ] = None,
     trial_limit_seconds: Annotated[
-        float | None, typer.Option(help="After which a device gives a trial up [120].")
+        float | None, typer.Option(help="After which a device gives a trial up [180].")
     ] = None,
     profiles: Annotated[
         Path | None, typer.Option(help="Folder with your own profiles, over the built-in ones.")
