@@ -25,6 +25,7 @@ from fitment_agent.deployment_events import (
     Proved,
     Ticked,
     Verified,
+    Weighed,
 )
 from fitment_agent.facts import FactsKeeper
 from fitment_agent.scales import Scales
@@ -297,8 +298,16 @@ class Conductor:
         if isinstance(event, TrialDone) and event.report.digest == deployment.digest:
             return Proved(event.report)
         if isinstance(event, WorkerFailed):
-            return self._failed(ticket, event)
+            return self._held_meanwhile(event, deployment) or self._failed(ticket, event)
         return Failed(FailureReason.INTERNAL, "the worker answered for another file")
+
+    def _held_meanwhile(self, event: WorkerFailed, deployment: Deployment) -> Weighed | None:
+        """A link that became a metered one, or a spent budget, is the reason and no failure."""
+        if not (event.retryable and deployment.phase is Phase.FETCHING):
+            return None
+        weighed = self._scales.weigh(deployment)
+        moved = replace(weighed, bytes_transferred=event.bytes_transferred)
+        return moved if weighed.hold is not None else None
 
     def _failed(self, ticket: Ticket, event: WorkerFailed) -> Failed:
         # That it was begun was told to the broker. No sign from there since then: no network.

@@ -97,6 +97,40 @@ def test_a_cut_connection_resumes_with_the_missing_bytes_only(
     assert done.bytes_transferred == len(BODY)
 
 
+def test_a_file_beyond_the_allowance_comes_in_parts(tmp_path: Path, server: FileServer) -> None:
+    """One read more than allowed at most, and no byte twice."""
+    read_bytes, allowance = 64 * 1024, 120_000
+    wanted = job(tmp_path, artifact(server.url))
+    with pytest.raises(JobFailure) as first:
+        fetch(wanted, silent, allowance)
+    had = first.value.event.bytes_transferred
+    assert first.value.event.retryable
+    assert allowance <= had < allowance + read_bytes
+    assert partial_of(tmp_path).read_bytes() == BODY[:had]
+    assert fetch(wanted, silent, len(BODY)).bytes_transferred == len(BODY) - had
+    assert partial_of(tmp_path).read_bytes() == BODY
+
+
+def test_an_allowance_that_is_spent_begins_no_other_file(
+    tmp_path: Path, server: FileServer
+) -> None:
+    other = os.urandom(1000)
+    with serving(other) as second:
+        both = job(tmp_path, artifact(server.url), artifact(second.url, body=other))
+        with pytest.raises(JobFailure, match="allowed"):
+            fetch(both, silent, len(BODY))
+        assert second.requests == []
+    assert partial_of(tmp_path).read_bytes() == BODY
+
+
+def test_an_allowance_that_just_suffices_is_no_hindrance(
+    tmp_path: Path, server: FileServer
+) -> None:
+    done = fetch(job(tmp_path, artifact(server.url)), silent, len(BODY))
+    assert done.bytes_transferred == len(BODY)
+    assert fetch(job(tmp_path, artifact(server.url)), silent, 0).bytes_transferred == 0
+
+
 def test_a_reset_connection_is_survived(tmp_path: Path, server: FileServer) -> None:
     server.script = [Answer(cut_after=100_000, reset=True), Answer()]
     fetch(job(tmp_path, artifact(server.url)), silent)

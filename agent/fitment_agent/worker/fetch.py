@@ -9,6 +9,9 @@ An artifact may be offered in several encodings. The one with the fewest bytes s
 transferred, under its own digest, checked and decoded here; where that gives no artifact, the next
 one is, and the artifact as it is last. Contents of what is transferred as it is are not judged
 here: `verify` does that.
+
+A transfer may have an allowance. It stops there, to within what one read gives, and what it has is
+kept: the next transfer goes on from it.
 """
 
 from __future__ import annotations
@@ -40,21 +43,28 @@ Tell = Callable[[str, int, int, int], None]
 """Called with (stage, bytes present, bytes wanted, payload bytes received)."""
 
 
-def fetch(job: FetchJob, tell: Tell) -> FetchDone:
+def fetch(job: FetchJob, tell: Tell, allowance_bytes: int | None = None) -> FetchDone:
     """Bring every artifact of the job into its partial file.
 
+    Args:
+        job: what is wanted.
+        tell: called with how far it is.
+        allowance_bytes: payload bytes that may be received; None for no limit.
+
     Raises:
-        JobFailure: no URL gave an artifact, there is no room for it, or the storage failed.
+        JobFailure: no URL gave an artifact, there is no room for it, the storage failed, or the
+            allowance is spent.
     """
-    return _Transfer(job, tell).run()
+    return _Transfer(job, tell, allowance_bytes).run()
 
 
 class _Transfer:
     """One fetch job under way."""
 
-    def __init__(self, job: FetchJob, tell: Tell) -> None:
+    def __init__(self, job: FetchJob, tell: Tell, allowance_bytes: int | None) -> None:
         self._job = job
         self._tell = tell
+        self._allowance = allowance_bytes
         self._partial = Path(job.partial)
         self._received = 0
         self._present = 0
@@ -157,6 +167,7 @@ class _Transfer:
         """Try every URL in turn, until one gave the rest of the file."""
         if self._held(source) == source.size_bytes:
             return
+        self._keep_to_allowance()
         urls = list(source.urls)
         token = self._token(urls)
         given_up: list[GivenUp] = []
@@ -195,6 +206,7 @@ class _Transfer:
             self._present -= source.size_bytes
             raise GivenUp(FailureReason.OVERSIZED, f"more than {source.size_bytes} bytes")
         if held < source.size_bytes:
+            self._keep_to_allowance()
             short = f"{held} bytes of {source.size_bytes} announced"
             if not body.ends_clearly:
                 raise PassingTrouble(f"the connection ended at {short}")
@@ -216,7 +228,19 @@ class _Transfer:
             if len(chunk) > room:
                 break
             self._tell("fetch", self._present, self._wanted, self._received)
+            if self._is_allowance_spent:
+                break
         return held
+
+    @property
+    def _is_allowance_spent(self) -> bool:
+        return self._allowance is not None and self._received >= self._allowance
+
+    def _keep_to_allowance(self) -> None:
+        """Stop where nothing more may be received."""
+        if self._is_allowance_spent:
+            detail = f"the {self._allowance} bytes that were allowed are spent"
+            raise self._failure(FailureReason.INTERNAL, detail, retryable=True)
 
     def _pause(self, attempt: int) -> None:
         longest = min(self._job.backoff_seconds * 2 ** (attempt - 1), _MAX_PAUSE_SECONDS)
