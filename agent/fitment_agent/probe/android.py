@@ -26,6 +26,12 @@ _TELLING: Final = (
 )
 
 
+_BATTERY: Final = "termux-battery-status"
+_WIFI: Final = "termux-wifi-connectioninfo"
+COMMANDS: Final = (("getprop",), (_BATTERY,), (_WIFI,))
+"""All that is asked here."""
+
+
 def is_android(root: Root) -> bool:
     """Whether the machine runs Android."""
     return root.exists("system/bin/getprop")
@@ -44,12 +50,12 @@ def properties(root: Root, fact: str) -> dict[str, str]:
 
 def battery(root: Root, fact: str) -> dict[str, Any]:
     """What `termux-battery-status` tells, values unchecked; empty when it tells nothing."""
-    return _asked(root, "termux-battery-status", fact)
+    return _asked(root, _BATTERY, fact)
 
 
 def wifi_is_connected(root: Root, fact: str) -> bool | None:
     """Whether Wi-Fi carries traffic; None when nobody tells."""
-    told = _asked(root, "termux-wifi-connectioninfo", fact)
+    told = _asked(root, _WIFI, fact)
     # With "No current connection" for an API_ERROR there is none; other errors say nothing.
     if "No current connection" in str(told.get("API_ERROR")):
         return False

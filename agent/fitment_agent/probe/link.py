@@ -66,20 +66,20 @@ def _nearest(routes: list[tuple[str, str]], base: int) -> str | None:
 
 def _kind(root: Root, interface: str) -> LinkKind:
     fact, folder = "link.kind", f"{_NETWORK}/{interface}"
-    if interface.startswith(_CELLULAR) or "DEVTYPE=wwan" in _uevent(root, folder):
-        root.found(fact, f"/{folder}, by its name or type")
-        return LinkKind.CELLULAR
-    if root.exists(f"{folder}/wireless") or root.exists(f"{folder}/phy80211"):
+    lines = (root.read(f"{folder}/uevent") or "").splitlines()
+    said = {"DEVTYPE=wwan": LinkKind.CELLULAR, "DEVTYPE=wlan": LinkKind.WIFI}
+    kind = next((said[line] for line in lines if line in said), None)
+    if kind is None and interface.startswith(_CELLULAR):
+        kind = LinkKind.CELLULAR
+    if kind is None and (root.exists(f"{folder}/wireless") or root.exists(f"{folder}/phy80211")):
+        kind = LinkKind.WIFI
+    if kind is not None:
         root.found(fact, f"/{folder}")
-        return LinkKind.WIFI
+        return kind
     if root.read_int(f"{folder}/type", fact) == _ETHERNET_TYPE:
         return LinkKind.ETHERNET
     root.missing(fact, f"{interface} is of no known kind")
     return LinkKind.UNKNOWN
-
-
-def _uevent(root: Root, folder: str) -> list[str]:
-    return (root.read(f"{folder}/uevent") or "").splitlines()
 
 
 def _kind_by_android(root: Root) -> LinkKind:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fitment_agent.conditions import Surroundings
+from fitment_agent.probe import android
 from fitment_agent.probe.commands import Commands, LiveCommands, RecordedCommands
 from fitment_agent.probe.energy import energy_meter
 from fitment_agent.probe.hardware import probe_hardware
@@ -45,6 +46,9 @@ class MachineProbe:
     def read(self) -> Reading:
         """Everything that can be read now."""
         root = Root(self._prefix, self._commands)
+        if android.is_android(root):  # all at once: each may take its full time and not answer
+            for command in android.COMMANDS:
+                self._commands.ask(command, wait=False)
         facts = DeviceFacts(
             hardware=probe_hardware(root),
             os=probe_os(root),

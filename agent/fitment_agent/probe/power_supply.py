@@ -147,4 +147,4 @@ def _noted(root: Root, power: Power, source: str) -> Power:
 
 
 def _ratio(value: float) -> float:
-    return min(max(value, 0.0), 1.0)
+    return round(min(max(value, 0.0), 1.0), 4)

@@ -14,6 +14,7 @@ _ZONES: Final = "sys/class/thermal"
 _SENSORS: Final = "sys/class/hwmon"
 _OF_PROCESSORS: Final = ("coretemp", "k10temp", "zenpower", "cpu_thermal")
 _MAX_ZONES: Final = 64
+_CONSTANT: Final = (100.0, "PMIC-Die")  # older Jetsons have no sensor there and always say 100 °C
 _COLDEST_CELSIUS: Final = -60.0  # zones that are switched off say -256 °C or -273 °C
 _HOTTEST_CELSIUS: Final = 200.0
 _FACTS: Final = ("thermal.temperature_celsius", "thermal.zones")
@@ -75,8 +76,11 @@ def _zones(root: Root) -> list[_Place]:
         if name.startswith("thermal_zone"):
             folder = f"{_ZONES}/{name}"
             celsius = _celsius(root.read_int(f"{folder}/temp"))
-            if celsius is not None:
-                places.append(_Place(celsius, f"{folder}/type", name))
+            if celsius is None or (
+                celsius == _CONSTANT[0] and root.read(f"{folder}/type") == _CONSTANT[1]
+            ):
+                continue
+            places.append(_Place(celsius, f"{folder}/type", name))
     return places
 
 
@@ -99,7 +103,7 @@ def _battery(root: Root) -> list[_Place]:
     """On a phone that hides its zones; the battery is what a person would feel."""
     told = android.battery(root, "thermal.zones").get("temperature")
     celsius = android.number(told, _COLDEST_CELSIUS, _HOTTEST_CELSIUS)
-    return [] if celsius is None else [_Place(celsius, None, "battery")]
+    return [] if celsius is None else [_Place(round(celsius, 3), None, "battery")]
 
 
 def _celsius(millidegrees: int | None) -> float | None:
