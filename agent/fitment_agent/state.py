@@ -167,9 +167,12 @@ class AgentState:
         return state_digest(self.generation, self.model_states())
 
     def active_proof(self, model: str) -> Proof | None:
-        """The proof of what is active now, if the journal still has it."""
+        """The proof of the active variant, alone, if the journal still has it."""
         pointer = self.pointers.read(model)
-        return self.journal.proof(model, pointer.active.normal.digest) if pointer else None
+        proof = self.journal.proof(model, pointer.active.normal.digest) if pointer else None
+        if proof is None:
+            return None
+        return replace(proof, assignment=proof.assignment.model_copy(update={"low_power": None}))
 
     def keep_low_power_proof(self, model: str, report: BenchmarkReport) -> None:
         """Keep what was measured on the second variant, before its trial counts as passed.

@@ -13,11 +13,12 @@ from typing import Annotated, Final, Literal, TypeAlias
 from pydantic import ConfigDict, Field, TypeAdapter
 
 from fitment_contract.artifact import Artifact
-from fitment_contract.base import Bytes, Count, Detail, Record, Seconds
-from fitment_contract.benchmark import BenchmarkReport
-from fitment_contract.device import Fingerprint, RuntimeFacts
+from fitment_contract.base import Bytes, Count, Detail, Digest, Record, Seconds
+from fitment_contract.benchmark import BenchmarkReport, SessionTuning
+from fitment_contract.device import CoreCluster, Fingerprint, RuntimeFacts
 from fitment_contract.messages import Assignment
 from fitment_contract.phase import FailureReason
+from fitment_contract.variant import Variant
 
 
 class FetchJob(Record):
@@ -54,6 +55,8 @@ class VerifyJob(Record):
 class TrialJob(Record):
     """Load a verified variant, check it against its golden inputs and benchmark it.
 
+    With a second variant for low power, both are: one after the other, in a process each.
+
     Attributes:
         state_dir: the agent's state folder; artifacts are read from `blobs/` under it.
         fingerprint, simulated: of this device, for the report.
@@ -66,6 +69,38 @@ class TrialJob(Record):
     fingerprint: Fingerprint
     simulated: bool
     local_samples: tuple[str, ...] = ()
+
+
+class TuneJob(Record):
+    """Find the session options with which a verified variant runs fastest here.
+
+    Attributes:
+        state_dir: the agent's state folder; files are read from `blobs/` under it.
+        needed: providers that the variant needs, in order of preference; empty for the CPU.
+        providers: others that may run it faster, each tried in a process of its own.
+        clusters: this device's cores by kind, the fastest kind first.
+        champion: the best so far; the job is then to measure the one in `providers` against it.
+        seconds: no measuring is begun after this long.
+        wall_limit_seconds, memory_limit_bytes: of each process.
+    """
+
+    kind: Literal["tune"] = "tune"
+    state_dir: str
+    variant: Variant
+    fingerprint: Fingerprint
+    needed: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    clusters: tuple[CoreCluster, ...] = ()
+    champion: SessionTuning | None = None
+    seconds: Seconds = 60.0
+    wall_limit_seconds: Annotated[float, Field(gt=0)] = 300.0
+    memory_limit_bytes: Bytes = 512 * 1024 * 1024
+
+    @property
+    def total_wall_limit_seconds(self) -> float:
+        """The wall limit of all of its processes together."""
+        processes = 1 if self.champion else 1 + len(self.providers)
+        return self.wall_limit_seconds * processes
 
 
 class RuntimesJob(Record):
@@ -106,11 +141,20 @@ class VerifyDone(Record):
 
 
 class TrialDone(Record):
-    """The variant works here; what was measured."""
+    """The variant works here; what was measured, on the second one as well if there is one."""
 
     event: Literal["done"] = "done"
     kind: Literal["trial"] = "trial"
     report: BenchmarkReport
+    low_power_report: BenchmarkReport | None = None
+
+
+class TuneDone(Record):
+    """The best session options that were found."""
+
+    event: Literal["done"] = "done"
+    kind: Literal["tune"] = "tune"
+    tuning: SessionTuning
 
 
 class RuntimesDone(Record):
@@ -127,6 +171,7 @@ class WorkerFailed(Record):
     Attributes:
         retryable: the same job may succeed later without anything being changed.
         bytes_transferred: payload bytes received all the same, retries included.
+        digest: of the variant that failed, where the job was about two.
     """
 
     event: Literal["failed"] = "failed"
@@ -134,10 +179,11 @@ class WorkerFailed(Record):
     detail: Detail
     retryable: bool = False
     bytes_transferred: Bytes = 0
+    digest: Digest | None = None
 
 
-Job: TypeAlias = FetchJob | VerifyJob | TrialJob | RuntimesJob
-Done: TypeAlias = FetchDone | VerifyDone | TrialDone | RuntimesDone
+Job: TypeAlias = FetchJob | VerifyJob | TrialJob | TuneJob | RuntimesJob
+Done: TypeAlias = FetchDone | VerifyDone | TrialDone | TuneDone | RuntimesDone
 FinalEvent: TypeAlias = Done | WorkerFailed
 WorkerEvent: TypeAlias = Progress | FinalEvent
 
@@ -173,10 +219,15 @@ class JobFailure(Exception):
         *,
         retryable: bool = False,
         bytes_transferred: int = 0,
+        digest: str | None = None,
     ) -> None:
         super().__init__(f"{reason.value}: {detail}")
         self.event = WorkerFailed(
-            reason=reason, detail=detail, retryable=retryable, bytes_transferred=bytes_transferred
+            reason=reason,
+            detail=detail,
+            retryable=retryable,
+            bytes_transferred=bytes_transferred,
+            digest=digest,
         )
 
     @classmethod

@@ -25,6 +25,7 @@ from fitment_agent.worker.jobs import (
     Progress,
     RuntimesDone,
     TrialJob,
+    TuneJob,
     VerifyJob,
     WorkerFailed,
 )
@@ -100,10 +101,18 @@ def _dispatch(job: Job, speaker: Speaker) -> FinalEvent:
 
         sandbox.step_aside()
         return verify(job, speaker.progress)
+    if isinstance(job, TrialJob) and job.assignment.low_power is not None:
+        from fitment_agent.worker.pair import try_both
+
+        return try_both(job, speaker.progress)
     if isinstance(job, TrialJob):
         from fitment_agent.worker.trial import try_out
 
         return try_out(job, speaker.progress)
+    if isinstance(job, TuneJob):
+        from fitment_agent.worker.tune import tune_variant
+
+        return tune_variant(job, speaker.progress)
     from fitment_runtime.catalog import described_runtimes
 
     return RuntimesDone(runtimes=described_runtimes())
