@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from fitment_agent import control, screens
+from fitment_agent import cli_install, control, screens
 from fitment_agent.cli_bench import bench
 from fitment_agent.cli_parts import (
     ConfigOption,
@@ -148,6 +148,7 @@ def probe(
 
 
 app.command()(bench)
+cli_install.register(app)
 
 
 @app.command()
