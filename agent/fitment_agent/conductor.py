@@ -111,6 +111,9 @@ class Conductor:
         """Take over a newer generation."""
         for model, effects in self._state.accept(desired).items():
             self._follow(model, effects)
+            waiting = self._state.deployments[model].waiting
+            if waiting is not None and waiting.reason is not WaitReason.RETRY:
+                self._make_ready(model)  # its conditions may be others now
         self._watch_deadlines()
 
     def withdraw(self, model: str, detail: str) -> None:
