@@ -62,9 +62,9 @@ def cores_of_list(text: str) -> list[int]:
         if match is None:
             return []
         first, last = int(match["first"]), int(match["last"] or match["first"])
-        found += range(first, min(last + 1, first + _MAX_CORES))
-        if len(found) > _MAX_CORES:
+        if last - first + len(found) >= _MAX_CORES:
             return []
+        found += range(first, last + 1)
     return sorted(set(found))
 
 
