@@ -248,7 +248,7 @@ while True:
 def test_killed_anywhere_the_pointer_is_whole(state: AgentState, tmp_path: Path) -> None:
     activate(state, 1, a_pair())
     state.journal.close()
-    for turn in range(12):
+    for turn in range(8):
         process = subprocess.Popen(
             [sys.executable, "-c", SWITCHES_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE
         )

@@ -139,7 +139,7 @@ def test_a_first_variant_that_fails_is_not_blamed_on_the_second(
 
 def test_the_second_trial_counts_its_own_memory(tmp_path: Path, model: Path) -> None:
     """As it would alone: what the first one left behind is not the second one's."""
-    hungry = runtime_models.save_memory_eater(tmp_path / "big.onnx", 6 << 20)  # 24 MiB
+    hungry = runtime_models.save_load_memory_eater(tmp_path / "big.onnx", 8 << 20)  # 32 MiB
     outcome = run_worker(a_pair(tmp_path / "state", hungry, model))
     assert isinstance(outcome.final, TrialDone)
     second = outcome.final.low_power_report
