@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +26,7 @@ from fitment_contract.messages import (
 )
 from fitment_contract.phase import FailureReason, Phase
 from support.agent_lab import (
+    LIMIT_SECONDS,
     MODEL,
     AgentProcess,
     Lab,
@@ -60,6 +62,36 @@ def test_birth_comes_first_and_a_goodbye_last(lab: Lab) -> None:
     assert vitals.session == birth.session
     sequences = [message.sequence for message in lab.headquarters.heard]
     assert sequences == list(range(1, len(sequences) + 1))
+
+
+def test_each_sign_of_life_promises_the_next(lab: Lab) -> None:
+    with running_agent(lab.settings(heartbeat_seconds=0.5, heartbeat_max_seconds=2.0)):
+        vitals = wait_until(
+            lambda: heard if len(heard := lab.headquarters.all(Vitals)) >= 3 else None, "vitals"
+        )
+        births = lab.headquarters.all(Birth)
+        lab.headquarters.command(CommandName.REPORT)
+        wait_until(lambda: len(lab.headquarters.all(Birth)) > len(births), "another birth")
+    assert {birth.interval_seconds for birth in lab.headquarters.all(Birth)} == {0.5}
+    assert {one.interval_seconds for one in vitals} <= {0.5, 1.0, 2.0}
+    assert vitals[0].interval_seconds == 1.0
+
+
+def test_the_service_manager_hears_that_it_is_up_alive_and_stopping(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    monkeypatch.setenv("WATCHDOG_USEC", "200000")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(LIMIT_SECONDS)
+        with running_agent(lab.settings()) as agent:
+            heard = [manager.recv(100) for _ in range(4)]
+            assert agent.stop() == 0
+        while heard[-1] != b"STOPPING=1":
+            heard.append(manager.recv(100))
+    assert heard[0] == b"READY=1"
+    assert set(heard[1:-1]) == {b"WATCHDOG=1"}
 
 
 def test_killed_it_leaves_a_will_of_its_session(lab: Lab) -> None:
