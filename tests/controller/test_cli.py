@@ -217,6 +217,34 @@ def test_a_plan_changes_nothing(
     assert "cannot be started" in refused.stderr
 
 
+def test_a_plan_shows_the_second_variant_and_its_bytes_and_who_gets_none(
+    up: UpProcess, fleet: dict[str, ScriptedDevice], model: str, tmp_path: Path
+) -> None:
+    where = ("--model", model, "-l", "id=good-1")
+    limits = ("--below-charge", "0.3", "--above-temperature", "70")
+    shown = run(up, "plan", *where, "--variant", "fp32", "--low-power-variant", "int8", *limits)
+    assert shown.returncode == 0, shown.stderr
+    (line,) = [line for line in shown.stdout.splitlines() if "below 30.0 % charge" in line]
+    assert line.split()[:2] == ["good-1", "int8"]
+    assert "above 70 °C" in line
+    none = run(up, "plan", *where, "--variant", "int8", "--low-power-variant", "int4", *limits)
+    assert (none.returncode, "no variant 'int4'" in none.stderr) == (5, True)
+
+    request = tmp_path / "rollout.yaml"
+    request.write_text(
+        f"model: {model}\nvariant: fp32\nlow_power:\n  variant: fp32\n  below_charge_ratio: 0.2\n"
+    )
+    objective = ("--low-power-objective", "frugal")
+    planned = document(up, "plan", "-f", str(request), "-l", "id=good-1", *objective)
+    (device,) = planned["devices"]
+    second = device["after"]["low_power"]
+    assert (second["variant"], second["below_charge_ratio"]) == ("int8", 0.2), "a flag wins"
+    assert 0 < device["low_power_link_bytes"] < device["link_bytes"]
+    vague = run(up, "plan", *where, "--low-power-variant", "int8")
+    assert vague.returncode == 2
+    assert "below which charge or above which temperature" in vague.stderr
+
+
 def test_a_rollout_waits_for_its_end_one_line_per_change(
     up: UpProcess, fleet: dict[str, ScriptedDevice], model: str, tmp_path: Path
 ) -> None:

@@ -8,57 +8,16 @@ import pytest
 from pydantic import ValidationError
 
 from fitment_contract.artifact import Artifact
-from fitment_contract.device import DeviceFacts
-from fitment_controller.decisions.classify import classify, region_of
-from fitment_controller.decisions.evidence import EvidenceIndex
-from fitment_controller.decisions.plan import Chooser, PlanInput, make_plan
+from fitment_controller.decisions.chooser import Chooser
+from fitment_controller.decisions.plan import make_plan
 from fitment_controller.domain import (
     Device,
-    DeviceFilter,
     RolloutPolicy,
     RolloutRequest,
     VariantRef,
 )
-from fitment_controller.profiles import load_profiles
-from support.core_fleet import NOW, make_facts, make_portfolio
-
-PROFILES = load_profiles()
-
-
-def make_device(id: str, facts: DeviceFacts) -> Device:
-    return Device(
-        id=id,
-        facts=facts,
-        device_class=classify(facts, PROFILES.classes).name,
-        region=region_of(facts, PROFILES, None).name,
-        fingerprint=facts.fingerprint,
-        agent_version="0.1.0",
-        session=1,
-        sequence=1,
-        online=True,
-        lease_until=NOW,
-        last_seen=NOW,
-        registered_at=NOW,
-    )
-
-
-def given(
-    devices: list[Device],
-    *,
-    request: RolloutRequest | None = None,
-    current: dict[str, VariantRef] | None = None,
-    busy: dict[str, str] | None = None,
-) -> PlanInput:
-    return PlanInput(
-        request=request or RolloutRequest(model="activity", devices=DeviceFilter()),
-        portfolio=make_portfolio(),
-        objective=PROFILES.objective("balanced"),
-        profiles=PROFILES,
-        evidence=EvidenceIndex(),
-        devices=devices,
-        current=current or {},
-        busy=busy or {},
-    )
+from support.core_fleet import make_facts, make_portfolio
+from support.core_hq import given, make_device
 
 
 def fleet() -> list[Device]:

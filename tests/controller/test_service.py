@@ -2,109 +2,30 @@
 
 from __future__ import annotations
 
-import hashlib
-import io
 from pathlib import Path
 
 import pytest
 
-from fitment_contract.messages import Bench, CommandName, Desired
+from fitment_contract.messages import Bench, CommandName
 from fitment_contract.phase import FailureReason, Phase
-from fitment_contract.portfolio import Portfolio
-from fitment_controller.blobs import BlobStore
 from fitment_controller.domain import (
     DeviceFilter,
     MemberState,
     Outcome,
-    RolloutPolicy,
     RolloutRequest,
     RolloutState,
     StratumState,
 )
 from fitment_controller.errors import MissingBlobs, NotFoundError, PlanRefused, TransitionRefused
-from fitment_controller.profiles import load_profiles
-from fitment_controller.service import FleetService, ServiceSettings
-from fitment_controller.store import Store
 from support.core_fleet import (
     MODEL,
-    Clock,
     FakeDevice,
-    RecordingPublisher,
-    content,
     default_entries,
     make_facts,
     make_portfolio,
     make_report,
 )
-
-PICK = "int8-s8s8-pc"
-"""What the Raspberry Pi 5's profile expects to be fastest, before anything is measured."""
-
-
-class Headquarters:
-    """A service that can be killed and started again over the same files."""
-
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self.clock = Clock()
-        self.publisher = RecordingPublisher()
-        self.profiles = load_profiles()
-        self.start()
-
-    def start(self) -> None:
-        self.store = Store(f"sqlite:///{self._directory / 'controller.db'}")
-        self.blobs = BlobStore(self._directory / "blobs")
-        self.service = FleetService(
-            self.store,
-            self.blobs,
-            self.profiles,
-            self.publisher,
-            self.clock,
-            ServiceSettings(artifacts_url="http://hq/v1/artifacts"),
-        )
-
-    def restart(self) -> None:
-        self.store.close()
-        self.start()
-
-    def push(self, portfolio: Portfolio | None = None) -> None:
-        portfolio = portfolio or make_portfolio()
-        for entry in portfolio.listed():
-            assert entry.variant is not None
-            assert entry.variant.golden is not None
-            self.put(entry.name, entry.variant.artifact.size_bytes)
-            self.put(f"golden-{entry.name}", entry.variant.golden.artifact.size_bytes)
-        self.put("evaluation", 1000)
-        self.service.push_model(portfolio, "ann")
-
-    def put(self, name: str, size: int) -> None:
-        data = content(name, size)
-        self.blobs.put(io.BytesIO(data), hashlib.sha256(data).hexdigest(), size)
-
-    def device(self, id: str, **facts: object) -> FakeDevice:
-        device = FakeDevice(id, make_facts(**facts), self.clock)  # type: ignore[arg-type] # a test's shorthand
-        self.service.receive([device.birth()])
-        return device
-
-    def begin(self, **policy: object) -> str:
-        request = RolloutRequest(model=MODEL, policy=RolloutPolicy.model_validate(policy))
-        id = self.service.start_rollout(request, "ann").id
-        self.service.tick()
-        return id
-
-    def told(self, device: FakeDevice) -> Desired:
-        message = self.publisher.newest(device.id)
-        assert message is not None
-        return message
-
-    def settle(self, devices: list[FakeDevice], ticks: int = 12, **measured: object) -> None:
-        """Every device proves whatever it is told, until nobody is told anything new."""
-        for _ in range(ticks):
-            for device in devices:
-                message = self.publisher.newest(device.id)
-                if message is not None and message.generation != device.generation:
-                    self.service.receive([device.prove(message, **measured)])
-            self.service.tick()
+from support.core_hq import PICK, Headquarters
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from fitment_contract.messages import (
     Desired,
     Failure,
     ModelState,
+    PowerMode,
     Reported,
     Vitals,
     state_digest,
@@ -315,42 +316,66 @@ class FakeDevice:
         self.take(desired)
         for assignment in desired.assignments:
             state = self.models[assignment.model]
-            evaluation = assignment.evaluation
-            report = make_report(
-                assignment.variant,
-                fingerprint=self.facts.fingerprint,
-                simulated=self.facts.simulated,
-                id=f"{self.id}-{assignment.variant.name}-{desired.generation}",
-                data_digest=evaluation.artifact.digest if evaluation else None,
-                **measured,
-            )
-            active = ActiveVariant(
-                variant=assignment.variant.name,
-                model_version=assignment.variant.model_version,
-                digest=assignment.variant.digest,
-                generation=desired.generation,
-                since=self._clock(),
-            )
+            second = assignment.low_power.variant if assignment.low_power else None
             self.models[assignment.model] = state.model_copy(
                 update={
                     "phase": Phase.ACTIVE,
-                    "active": active,
+                    "active": self._active(assignment.variant, desired),
+                    "mode": PowerMode.NORMAL if second else None,
+                    "low_power": self._active(second, desired) if second else None,
                     "previous": state.active,
-                    "benchmark": report,
+                    "benchmark": self._report(assignment.variant, assignment, desired, measured),
+                    "low_power_benchmark": self._report(second, assignment, desired, measured)
+                    if second
+                    else None,
                     "bytes_transferred": assignment.variant.artifact.size_bytes,
                 }
             )
         return self.reported()
 
-    def fail(self, desired: Desired, reason: FailureReason = FailureReason.CRASHED) -> Reported:
-        """Roll back from everything that is desired."""
+    def switch(self, model: str, mode: PowerMode) -> Reported:
+        """Point applications at the other variant of a pair."""
+        self.models[model] = self.models[model].model_copy(update={"mode": mode})
+        return self.reported()
+
+    def fail(
+        self,
+        desired: Desired,
+        reason: FailureReason = FailureReason.CRASHED,
+        digest: str | None = None,
+    ) -> Reported:
+        """Roll back from everything that is desired; `digest` is of the second variant."""
         self.take(desired)
-        failure = Failure(phase=Phase.TRIAL, reason=reason, detail="killed by SIGSEGV")
+        failure = Failure(
+            phase=Phase.TRIAL, reason=reason, detail="killed by SIGSEGV", digest=digest
+        )
         for name, state in self.models.items():
             self.models[name] = state.model_copy(
                 update={"phase": Phase.ROLLED_BACK, "failure": failure}
             )
         return self.reported()
+
+    def _active(self, variant: Variant, desired: Desired) -> ActiveVariant:
+        return ActiveVariant(
+            variant=variant.name,
+            model_version=variant.model_version,
+            digest=variant.digest,
+            generation=desired.generation,
+            since=self._clock(),
+        )
+
+    def _report(
+        self, variant: Variant, assignment: Assignment, desired: Desired, measured: dict[str, Any]
+    ) -> BenchmarkReport:
+        evaluation = assignment.evaluation
+        return make_report(
+            variant,
+            fingerprint=self.facts.fingerprint,
+            simulated=self.facts.simulated,
+            id=f"{self.id}-{variant.name}-{desired.generation}",
+            data_digest=evaluation.artifact.digest if evaluation else None,
+            **measured,
+        )
 
     def _state(
         self, assignment: Assignment, desired: Desired, before: ModelState | None, phase: Phase

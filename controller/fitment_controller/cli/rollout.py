@@ -3,36 +3,32 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from fitment_controller.cli import options, output, rollout_tables
-from fitment_controller.cli.device import Selector, parse_selectors
-from fitment_controller.cli.failures import ExitStatus, UsageError, say
+from fitment_controller.cli.device import Selector
+from fitment_controller.cli.failures import ExitStatus, say
 from fitment_controller.cli.output import Format, size
+from fitment_controller.cli.rollout_request import (
+    AboveTemperature,
+    BelowCharge,
+    LowPowerObjective,
+    LowPowerVariant,
+    Model,
+    Objective,
+    Region,
+    RequestFile,
+    Variant,
+    low_power,
+    read_request,
+)
 from fitment_controller.cli.waiting import wait_for_end
 from fitment_controller.client import Client, quoted
 
 _rollouts = typer.Typer(help="Move devices to better variants, carefully.", no_args_is_help=True)
 
-RequestFile = Annotated[
-    Path | None,
-    typer.Option("--file", "-f", help="YAML with the request.", show_default=False),
-]
-Model = Annotated[
-    str | None, typer.Option("--model", "-m", help="NAME or NAME@VERSION.", show_default=False)
-]
-Objective = Annotated[
-    str | None, typer.Option("--objective", help="What best means.", show_default=False)
-]
-Variant = Annotated[
-    str | None, typer.Option("--variant", help="Only this variant.", show_default=False)
-]
-Region = Annotated[
-    list[str] | None, typer.Option("--region", help="Only there; may repeat.", show_default=False)
-]
 Timeout = Annotated[
     float | None,
     typer.Option("--timeout", min=0, help="Wait this many seconds at most.", show_default=False),
@@ -46,39 +42,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(_rollouts, name="rollout")
 
 
-def read_request(
-    file: Path | None,
-    model: str | None,
-    objective: str | None,
-    variant: str | None,
-    region: list[str] | None,
-    selector: list[str] | None,
-) -> dict[str, Any]:
-    """The request from a file and flags; a flag wins over the file.
-
-    Raises:
-        UsageError: the file cannot be used, or no model is named.
-    """
-    request = _read_yaml(file) if file else {}
-    if model is not None:
-        name, _, version = model.partition("@")
-        request["model"] = name
-        request["model_version"] = _version(version) if version else None
-    flags = {"objective": objective, "variant": variant}
-    request |= {name: value for name, value in flags.items() if value is not None}
-    devices = _devices(region, selector)
-    if devices:
-        request["devices"] = {**(request.get("devices") or {}), **devices}
-    if not request.get("model"):
-        raise UsageError("which model?", "name one with --model NAME, or in the file with `model:`")
-    return request
-
-
 def show_plan(
     file: RequestFile = None,
     model: Model = None,
     objective: Objective = None,
     variant: Variant = None,
+    low_power_variant: LowPowerVariant = None,
+    low_power_objective: LowPowerObjective = None,
+    below_charge: BelowCharge = None,
+    above_temperature: AboveTemperature = None,
     region: Region = None,
     selector: Selector = None,
     format: options.Output = Format.TABLE,
@@ -90,7 +62,8 @@ def show_plan(
 
     Also the bytes per region, and who cannot be placed. Exit status 5 when it cannot be started.
     """
-    request = read_request(file, model, objective, variant, region, selector)
+    second = low_power(low_power_variant, low_power_objective, below_charge, above_temperature)
+    request = read_request(file, model, objective, variant, second, region, selector)
     plan = options.client(url, token_file, data).post("/v1/plan", request)
     output.emit(plan, format, rollout_tables.plan, name="model")
     _refuse(plan)
@@ -107,6 +80,10 @@ def start(
     model: Model = None,
     objective: Objective = None,
     variant: Variant = None,
+    low_power_variant: LowPowerVariant = None,
+    low_power_objective: LowPowerObjective = None,
+    below_charge: BelowCharge = None,
+    above_temperature: AboveTemperature = None,
     region: Region = None,
     selector: Selector = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Plan only.")] = False,
@@ -119,7 +96,8 @@ def start(
     data: options.Data = None,
 ) -> None:
     """Start a rollout. With -w, exit status 7 when it failed or was aborted, 8 on timeout."""
-    request = read_request(file, model, objective, variant, region, selector)
+    second = low_power(low_power_variant, low_power_objective, below_charge, above_temperature)
+    request = read_request(file, model, objective, variant, second, region, selector)
     api = options.client(url, token_file, data)
     if dry_run:
         plan = api.post("/v1/plan", request)
@@ -257,40 +235,3 @@ def _refuse(plan: dict[str, Any]) -> None:
         say(f"cannot be started: {reason}")
     if plan["refusals"]:
         raise typer.Exit(ExitStatus.CONFLICT)
-
-
-def _version(text: str) -> int:
-    if not text.isdigit():
-        raise UsageError(f"{text!r} is not a version", "write NAME or NAME@1")
-    return int(text)
-
-
-def _devices(region: list[str] | None, selector: list[str] | None) -> dict[str, Any]:
-    """The part of the request that says which devices are meant."""
-    query = parse_selectors(selector)
-    regions = [*(region or []), *query.get("region", [])]
-    found: dict[str, Any] = {
-        "regions": regions,
-        "classes": query.get("class"),
-        "ids": query.get("id"),
-        "labels": dict(label.split("=", 1) for label in query.get("label", [])),
-    }
-    if "online" in query:
-        found["online"] = query["online"][-1] == "true"
-    return {name: value for name, value in found.items() if value or value is False}
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}", "check the path") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}:{mark.line + 1}" if mark else str(path)
-        raise UsageError(f"{where}: not valid YAML", "mend the file") from None
-    if not isinstance(document, dict):
-        raise UsageError(f"{path}:1: not a mapping", "begin with `model: NAME`")
-    return {key: value for key, value in document.items() if key not in ("apiVersion", "kind")}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fitment_controller.cli import output
-from fitment_controller.cli.output import Item, duration, number, plain, size
+from fitment_controller.cli.output import Item, duration, number, percent, plain, size
 
 
 def plan(document: Item) -> Iterator[str]:
@@ -29,6 +29,7 @@ def plan(document: Item) -> Iterator[str]:
             ],
             document["devices"],
         )
+    yield from _low_power(document)
     if document["unplaceable"]:
         yield ""
         yield from output.rows(
@@ -53,6 +54,45 @@ def plan(document: Item) -> Iterator[str]:
             ],
             document["regions"],
         )
+
+
+def _low_power(document: Item) -> Iterator[str]:
+    """Who gets which second variant, and who gets none."""
+    pairs = [item for item in document["devices"] if item["after"]["low_power"]]
+    if pairs:
+        yield ""
+        yield from output.rows(
+            [
+                ("LOW POWER", lambda item: item["device"]),
+                ("VARIANT", lambda item: item["after"]["low_power"]["variant"]),
+                ("USED", lambda item: low_power_limits(item["after"]["low_power"])),
+                ("OF THE BYTES", lambda item: size(item["low_power_link_bytes"])),
+                ("WHY", lambda item: item["low_power_reason"]),
+            ],
+            pairs,
+        )
+    if document["without_low_power"]:
+        yield ""
+        yield from output.rows(
+            [
+                ("NO LOW POWER", lambda item: item["device"]),
+                ("CLASS", lambda item: item["device_class"]),
+                ("REGION", lambda item: item["region"]),
+                ("WHY", lambda item: item["reason"]),
+                ("REMEDY", lambda item: plain(item["remedy"])),
+            ],
+            document["without_low_power"],
+        )
+
+
+def low_power_limits(limits: Item) -> str:
+    """When a second variant is used: `below 30.0 %, above 70 °C`."""
+    charge, temperature = limits["below_charge_ratio"], limits["above_temperature_celsius"]
+    words = [
+        f"below {percent(charge)} charge" if charge is not None else "",
+        f"above {temperature:g} °C" if temperature is not None else "",
+    ]
+    return ", ".join(word for word in words if word)
 
 
 def listing(document: Item) -> list[str]:
@@ -81,6 +121,10 @@ def detail(rollout: Item) -> Iterator[str]:
     )
     if rollout["reason"]:
         yield rollout["reason"]
+    second = rollout["low_power"]
+    if second:
+        which = second["variant"] or f"best by {second['objective']}"
+        yield f"low power: {which}, {low_power_limits(second)}"
     yield ""
     yield from output.rows(
         [

@@ -8,10 +8,10 @@ from datetime import datetime
 
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import BenchmarkProtocol
-from fitment_contract.messages import Assignment, Desired, Evaluation
+from fitment_contract.messages import Assignment, Desired, Evaluation, LowPower
 from fitment_contract.portfolio import Portfolio
 from fitment_contract.variant import Variant
-from fitment_controller.domain import Assigned, DesiredState
+from fitment_controller.domain import Assigned, DesiredState, LowPowerRef
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,24 @@ def _assignment(entry: Assigned, portfolio: Portfolio, delivery: Delivery) -> As
         evaluation=evaluation,
         conditions=entry.conditions,
         protocol=delivery.protocol,
+        low_power=_low_power(entry.ref.low_power, portfolio, delivery),
         rollout=entry.rollout,
         deadline=entry.deadline,
+    )
+
+
+def _low_power(
+    second: LowPowerRef | None, portfolio: Portfolio, delivery: Delivery
+) -> LowPower | None:
+    if second is None:
+        return None
+    found = portfolio.entry(second.variant)
+    assert found is not None  # of the same version as the first
+    assert found.variant is not None
+    return LowPower(
+        variant=_reachable(found.variant, delivery),
+        below_charge_ratio=second.below_charge_ratio,
+        above_temperature_celsius=second.above_temperature_celsius,
     )
 
 

@@ -6,7 +6,7 @@ A fact that the device does not know rejects nothing by itself: the trial on the
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from fitment_contract.device import DeviceFacts
 from fitment_contract.variant import Variant
@@ -23,6 +23,8 @@ class Question:
     Attributes:
         current: digest of what the device runs now; it needs no transfer.
         pinned: only this variant is asked for. What failed here before is tried again then.
+        present: digests of other files that are there, or come anyway.
+        along: what comes in the same update and shares its limits: the first of two variants.
     """
 
     facts: DeviceFacts
@@ -32,6 +34,8 @@ class Question:
     evidence: EvidenceIndex
     current: str | None = None
     pinned: str | None = None
+    present: frozenset[str] = frozenset()
+    along: CandidateNumbers = field(default_factory=CandidateNumbers)
 
 
 @dataclass(frozen=True)
@@ -149,13 +153,14 @@ def _memory(question: Question, _: Variant, numbers: CandidateNumbers) -> Reject
 
 def _disk(question: Question, variant: Variant, numbers: CandidateNumbers) -> Rejection | None:
     free = question.facts.storage.free_bytes
-    if free is None or numbers.disk_bytes <= free:
+    needed = numbers.disk_bytes + question.along.disk_bytes
+    if free is None or needed <= free:
         return None
     return Rejection(
         "disk",
-        f"needs {numbers.disk_bytes} bytes on disk, {free} are free",
-        f"free {numbers.disk_bytes - free} bytes on the device",
-        numbers.disk_bytes,
+        f"needs {needed} bytes on disk, {free} are free",
+        f"free {needed - free} bytes on the device",
+        needed,
         free,
     )
 
@@ -169,13 +174,14 @@ def _link_bytes(
     if question.region.link.metered if metered is None else metered:
         limits.append(budget.metered_bytes_per_update)
     stated = [limit for limit in limits if limit is not None]
-    if not stated or numbers.link_bytes <= min(stated):
+    moved = numbers.link_bytes + question.along.link_bytes
+    if not stated or moved <= min(stated):
         return None
     return Rejection(
         "link-bytes",
-        f"moves {numbers.link_bytes} bytes, {min(stated)} are allowed per update",
-        f"raise the bytes per update of region {question.region.name} to {numbers.link_bytes}",
-        numbers.link_bytes,
+        f"moves {moved} bytes, {min(stated)} are allowed per update",
+        f"raise the bytes per update of region {question.region.name} to {moved}",
+        moved,
         min(stated),
     )
 

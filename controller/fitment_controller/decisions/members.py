@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from fitment_contract.messages import ModelState
+from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.messages import ActiveVariant, ModelState
 from fitment_contract.phase import Phase
 from fitment_controller.decisions.evidence import usable
 from fitment_controller.decisions.transitions import MEMBER, MemberEvent, move
@@ -47,7 +48,7 @@ def observe(member: Member, seen: Observation, now: datetime) -> Member:
         return member
     if state is not None and _proved(member, state):
         return _success(member, state, now)
-    reason = _progress(seen, state)
+    reason = _progress(member, seen, state)
     if member.deadline is not None and now >= member.deadline:
         return _end(member, MemberEvent.EXPIRE, now, failure=TIMEOUT, reason=f"deadline: {reason}")
     return member if member.reason == reason else member.model_copy(update={"reason": reason})
@@ -62,14 +63,24 @@ def _answer(member: Member, seen: Observation) -> ModelState | None:
 
 
 def _proved(member: Member, state: ModelState) -> bool:
-    """Active with this very digest, and validly measured: intent is never success."""
-    report = state.benchmark
+    """Active with this very digest, and validly measured: intent is never success.
+
+    Where a second variant comes along, the same of that one.
+    """
+    first, second = member.after.digests
     return (
         state.phase is Phase.ACTIVE
-        and state.active is not None
-        and state.active.digest == member.after.digest
+        and _held(state.active, state.benchmark, first)
+        and (second is None or _held(state.low_power, state.low_power_benchmark, second))
+    )
+
+
+def _held(variant: ActiveVariant | None, report: BenchmarkReport | None, digest: str) -> bool:
+    return (
+        variant is not None
+        and variant.digest == digest
         and report is not None
-        and report.digest == member.after.digest
+        and report.digest == digest
         and usable(report)
     )
 
@@ -87,17 +98,27 @@ def _success(member: Member, state: ModelState, now: datetime) -> Member:
     )
 
 
-def _progress(seen: Observation, state: ModelState | None) -> str:
+def _progress(member: Member, seen: Observation, state: ModelState | None) -> str:
     if state is None:
         return "no answer yet" if seen.online else "offline, no answer yet"
     where = state.phase.value
     if state.waiting is not None:
         where = f"waiting ({state.waiting.reason.value}): {state.waiting.detail}"
     elif state.phase is Phase.ACTIVE:
-        report = state.benchmark
-        cause = report.invalid_reason if report and report.invalid_reason else "no measurement"
-        where = f"active, not proved: {cause}"
+        where = f"active, not proved: {_unproved(member, state)}"
     return where if seen.online else f"offline, last {where}"
+
+
+def _unproved(member: Member, state: ModelState) -> str:
+    report = state.benchmark
+    if report is None or not usable(report):
+        cause = report.invalid_reason if report else None
+        return cause or "no measurement"
+    if state.low_power is None:
+        return "without the variant for low power"
+    second = state.low_power_benchmark
+    cause = second.invalid_reason if second else None
+    return f"{state.low_power.variant}: {cause or 'no measurement'}"
 
 
 def _end(member: Member, event: MemberEvent, now: datetime, **changes: object) -> Member:

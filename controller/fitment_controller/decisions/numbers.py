@@ -39,12 +39,14 @@ def candidates(
     device_class: DeviceClass,
     evidence: EvidenceIndex,
     current: str | None = None,
+    present: frozenset[str] = frozenset(),
 ) -> list[Candidate]:
     """Every listed variant of the portfolio with its numbers, by name.
 
     `current` is the digest of what the device runs now: what came with it is there already.
+    `present` are the digests of other files that need no transfer.
     """
-    estimator = _Estimator(portfolio, facts, device_class, evidence, current)
+    estimator = _Estimator(portfolio, facts, device_class, evidence, current, present)
     listed = sorted(portfolio.listed(), key=lambda entry: entry.name)
     return [estimator.candidate(entry) for entry in listed if entry.variant is not None]
 
@@ -57,8 +59,10 @@ class _Estimator:
         device_class: DeviceClass,
         evidence: EvidenceIndex,
         current: str | None,
+        present: frozenset[str],
     ) -> None:
         self._current = current
+        self._present = present
         self._portfolio = portfolio
         self._facts = facts
         self._class = device_class
@@ -94,7 +98,7 @@ class _Estimator:
 
     def _to_fetch(self, variant: Variant) -> list[Artifact]:
         """What moves: the file, its golden inputs, and the evaluation split unless it is there."""
-        if variant.digest == self._current:
+        if variant.digest == self._current or variant.digest in self._present:
             return []
         runs_this_model = any(
             entry.variant is not None and entry.variant.digest == self._current
@@ -102,7 +106,8 @@ class _Estimator:
         )
         evaluation = None if runs_this_model else self._portfolio.evaluation
         golden = variant.golden.artifact if variant.golden else None
-        return [item for item in (variant.artifact, golden, evaluation) if item is not None]
+        wanted = (variant.artifact, golden, evaluation)
+        return [item for item in wanted if item is not None and item.digest not in self._present]
 
     def _accuracy(
         self, entry: PortfolioEntry

@@ -1,50 +1,28 @@
-"""Fleet to strata and assignments. Devices with equal signatures are one decision."""
+"""Fleet to strata and assignments."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 
-from fitment_contract.portfolio import Portfolio
-from fitment_controller.decisions.evidence import EvidenceIndex
-from fitment_controller.decisions.filters import Question
-from fitment_controller.decisions.selection import select
+from fitment_controller.decisions.chooser import (
+    Choice,
+    Chooser,
+    PlanInput,
+    reference,
+    why_nothing,
+)
 from fitment_controller.domain import (
     Device,
     Plan,
     PlannedDevice,
     PlannedStratum,
     RegionBytes,
-    RolloutRequest,
-    Selection,
     Unplaceable,
     VariantChange,
     VariantRef,
 )
 from fitment_controller.profiles import Profiles
-from fitment_controller.profiles.kinds import Objective, Region
-
-
-@dataclass(frozen=True)
-class PlanInput:
-    """Everything that a plan is made from.
-
-    Attributes:
-        objective: of the request, or the controller's default; where the request names none, a
-            region's own goes first.
-        current: device to the variant of this model that it runs or is assigned.
-        busy: device to the running rollout of the same model that holds it.
-    """
-
-    request: RolloutRequest
-    portfolio: Portfolio
-    objective: Objective
-    profiles: Profiles
-    evidence: EvidenceIndex
-    devices: Sequence[Device]
-    current: Mapping[str, VariantRef]
-    busy: Mapping[str, str]
 
 
 def stratum_id(device_class: str, region: str) -> str:
@@ -58,16 +36,21 @@ def make_plan(given: PlanInput) -> Plan:
     moved: list[PlannedDevice] = []
     unchanged: list[str] = []
     unplaceable: list[Unplaceable] = []
+    single: list[Unplaceable] = []
     for device in sorted(given.devices, key=lambda item: item.id):
-        selection = chooser.choose(device)
-        after = _ref(given.portfolio, selection)
+        choice = chooser.choose(device)
+        after = reference(given.portfolio, choice, given.request.low_power)
         before = given.current.get(device.id)
+        second = choice.low_power
+        if second is not None and second.verdict is None:
+            single.append(_unplaceable(device, second.reason, second.remedy))
         if after is None:
-            unplaceable.append(_unplaceable(device, selection))
-        elif before is not None and before.digest == after.digest:
+            selection = choice.selection
+            unplaceable.append(_unplaceable(device, why_nothing(selection), selection.remedy))
+        elif before is not None and before.is_same_as(after):
             unchanged.append(device.id)
         else:
-            moved.append(_planned(device, before, after, selection))
+            moved.append(_planned(device, before, after, choice))
     return Plan(
         model=given.portfolio.model,
         model_version=given.portfolio.model_version,
@@ -77,66 +60,9 @@ def make_plan(given: PlanInput) -> Plan:
         devices=tuple(moved),
         unchanged=tuple(unchanged),
         unplaceable=tuple(unplaceable),
+        without_low_power=tuple(single),
         regions=_regions(moved, given.profiles),
         refusals=_refusals(given, moved, unchanged),
-    )
-
-
-class Chooser:
-    """Selects once per signature: all that the answer depends on."""
-
-    def __init__(self, given: PlanInput) -> None:
-        self._given = given
-        self._made: dict[tuple[object, ...], Selection] = {}
-
-    def choose(self, device: Device) -> Selection:
-        """The selection for `device`."""
-        signature = self._signature(device)
-        if signature not in self._made:
-            self._made[signature] = select(self._given.portfolio, self._question(device))
-        return self._made[signature]
-
-    def _signature(self, device: Device) -> tuple[object, ...]:
-        current = self._given.current.get(device.id)
-        facts = device.facts
-        return (
-            device.device_class,
-            device.region,
-            device.fingerprint,
-            facts.runtimes,
-            facts.hardware.memory_bytes,
-            facts.storage.free_bytes,
-            facts.link.metered,
-            current.digest if current else None,
-        )
-
-    def _question(self, device: Device) -> Question:
-        current = self._given.current.get(device.id)
-        region = self._given.profiles.region(device.region)
-        return Question(
-            facts=device.facts,
-            device_class=self._given.profiles.device_class(device.device_class),
-            region=region,
-            objective=self._objective(region),
-            evidence=self._given.evidence,
-            current=current.digest if current else None,
-            pinned=self._given.request.variant,
-        )
-
-    def _objective(self, region: Region) -> Objective:
-        if self._given.request.objective is None and region.objective is not None:
-            return self._given.profiles.objective(region.objective)
-        return self._given.objective
-
-
-def _ref(portfolio: Portfolio, selection: Selection) -> VariantRef | None:
-    entry = portfolio.entry(selection.chosen) if selection.chosen else None
-    if entry is None or entry.variant is None:
-        return None
-    return VariantRef(
-        model_version=portfolio.model_version,
-        variant=entry.variant.name,
-        digest=entry.variant.digest,
     )
 
 
@@ -144,30 +70,32 @@ def _planned(
     device: Device,
     before: VariantRef | None,
     after: VariantRef,
-    selection: Selection,
+    choice: Choice,
 ) -> PlannedDevice:
-    verdict = selection.verdict(after.variant)
+    verdict = choice.selection.verdict(after.variant)
     assert verdict is not None  # what was chosen was judged
+    second = choice.low_power.verdict if choice.low_power else None
+    second_bytes = second.numbers.link_bytes if second else 0
     return PlannedDevice(
         device=device.id,
         device_class=device.device_class,
         region=device.region,
         before=before,
         after=after,
-        link_bytes=verdict.numbers.link_bytes,
-        reason=selection.reason,
+        link_bytes=verdict.numbers.link_bytes + second_bytes,
+        low_power_link_bytes=second_bytes,
+        reason=choice.selection.reason,
+        low_power_reason=choice.low_power.reason if choice.low_power else "",
     )
 
 
-def _unplaceable(device: Device, selection: Selection) -> Unplaceable:
-    rules = Counter(verdict.rule for verdict in selection.verdicts)
-    shown = ", ".join(f"{rule} ({count})" for rule, count in rules.most_common())
+def _unplaceable(device: Device, reason: str, remedy: str | None) -> Unplaceable:
     return Unplaceable(
         device=device.id,
         device_class=device.device_class,
         region=device.region,
-        reason=f"{selection.reason}; stopped by {shown}" if shown else selection.reason,
-        remedy=selection.remedy,
+        reason=reason,
+        remedy=remedy,
     )
 
 
@@ -188,16 +116,23 @@ def _strata(moved: Iterable[PlannedDevice]) -> tuple[PlannedStratum, ...]:
 
 
 def _changes(devices: Iterable[PlannedDevice]) -> tuple[VariantChange, ...]:
-    counts: Counter[tuple[str, str]] = Counter()
-    sizes: Counter[tuple[str, str]] = Counter()
+    counts: Counter[tuple[str, str, str]] = Counter()
+    sizes: Counter[tuple[str, str, str]] = Counter()
     for device in devices:
-        key = (device.before.variant if device.before else "", device.after.variant)
+        second = device.after.low_power
+        before = device.before.variant if device.before else ""
+        key = (before, device.after.variant, second.variant if second else "")
         counts[key] += 1
         sizes[key] += device.link_bytes
     return tuple(
-        VariantChange(before=before or None, after=after, count=count, link_bytes=sizes[key])
-        for key, count in sorted(counts.items())
-        for before, after in [key]
+        VariantChange(
+            before=before or None,
+            after=after,
+            low_power=second or None,
+            count=count,
+            link_bytes=sizes[before, after, second],
+        )
+        for (before, after, second), count in sorted(counts.items())
     )
 
 
@@ -229,13 +164,10 @@ def _refusals(
     """Why this cannot be started. Devices that cannot be placed are shown, and refuse nothing."""
     if not given.devices:
         return ("no device is selected: check the filter, or register devices first",)
-    refusals = []
-    pinned = given.request.variant
-    entry = given.portfolio.entry(pinned) if pinned is not None else None
-    if pinned is not None and (entry is None or entry.variant is None):
-        names = ", ".join(item.name for item in given.portfolio.listed())
-        refusals.append(f"the model has no variant {pinned!r}; it has {names}")
-    elif not moved and not unchanged:
+    refusals = _misnamed(given)
+    if refusals:
+        return tuple(refusals)
+    if not moved and not unchanged:
         refusals.append("no variant fits any of the selected devices")
     elif not moved:
         refusals.append("nothing to do: every placeable device runs its pick already")
@@ -243,3 +175,18 @@ def _refusals(
     for rollout, count in sorted(held.items()):
         refusals.append(f"rollout {rollout} of the same model still holds {count} of the devices")
     return tuple(refusals)
+
+
+def _misnamed(given: PlanInput) -> list[str]:
+    """Variants that the request names and that cannot be meant."""
+    low_power = given.request.low_power
+    named = [given.request.variant, low_power.variant if low_power else None]
+    names = {item.name for item in given.portfolio.listed() if item.variant is not None}
+    refusals = [
+        f"the model has no variant {name!r}; it has {', '.join(sorted(names))}"
+        for name in dict.fromkeys(named)
+        if name is not None and name not in names
+    ]
+    if named[0] is not None and named[0] == named[1]:
+        refusals.append(f"{named[0]} is asked for both for normal and for low power")
+    return refusals

@@ -53,6 +53,7 @@ def select(portfolio: Portfolio, question: Question) -> Selection:
             question.device_class,
             question.evidence,
             question.current,
+            question.present,
         )
     ]
     eligible = [candidate for candidate, rejection in judged if rejection is None]
@@ -273,8 +274,10 @@ def _remedy(rejected: Sequence[tuple[Candidate, Rejection]]) -> str | None:
     """The smallest change that would let one candidate pass the rule that stopped it.
 
     A number that is nearly within its limit is nearer than one far out; rules without numbers
-    (another runtime, another CPU) come last.
+    (another runtime, another CPU) come last. Where one variant was asked for by name, the change
+    is about that one.
     """
+    rejected = [item for item in rejected if item[1].rule != "pinned"] or rejected
     if not rejected:
         return None
 

@@ -245,12 +245,12 @@ class StratumRun:
             (member for member in waiting if self._online(member)), key=lambda item: item.device
         )
 
-    def _changes(self) -> dict[tuple[str, str], list[Member]]:
-        groups: dict[tuple[str, str], list[Member]] = {}
+    def _changes(self) -> dict[tuple[object, object], list[Member]]:
+        groups: dict[tuple[object, object], list[Member]] = {}
         for member in self.members.values():
             if member.state is not MemberState.UNREACHED:
-                before = member.before.digest if member.before else ""
-                groups.setdefault((before, member.after.digest), []).append(member)
+                before = member.before.digests if member.before else None
+                groups.setdefault((before, member.after.digests), []).append(member)
         return groups
 
     def _assign(self, member: Member, wave: int) -> None:

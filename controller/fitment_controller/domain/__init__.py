@@ -13,6 +13,7 @@ from fitment_controller.domain.devices import (
     DeviceVitals,
     FleetCell,
     FleetSummary,
+    LowPowerRef,
     Page,
     ReportedModel,
     VariantCell,
@@ -22,6 +23,7 @@ from fitment_controller.domain.devices import (
 from fitment_controller.domain.evidence import Evidence, KnownFailure, ModelVersion
 from fitment_controller.domain.log import LogEntry
 from fitment_controller.domain.plan import (
+    LowPowerRequest,
     Plan,
     PlannedDevice,
     PlannedStratum,
@@ -44,6 +46,7 @@ from fitment_controller.domain.rollout import (
 from fitment_controller.domain.selection import (
     CandidateNumbers,
     Estimate,
+    LowPowerPick,
     NumberSource,
     Outcome,
     Selection,
@@ -66,6 +69,9 @@ __all__ = [
     "GateVerdict",
     "KnownFailure",
     "LogEntry",
+    "LowPowerPick",
+    "LowPowerRef",
+    "LowPowerRequest",
     "Member",
     "MemberState",
     "ModelVersion",

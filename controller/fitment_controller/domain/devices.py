@@ -89,12 +89,40 @@ class Page(Record, Generic[Item]):
     next: str | None = None
 
 
+class LowPowerRef(Record):
+    """The second variant of a pair, of the same model version as the first, and when it is used.
+
+    Attributes:
+        below_charge_ratio: while the device is on battery and charged less than this.
+        above_temperature_celsius: while the device is hotter than this.
+    """
+
+    variant: Name
+    digest: Digest
+    below_charge_ratio: Ratio | None = None
+    above_temperature_celsius: float | None = None
+
+
 class VariantRef(Record):
-    """A variant of a model version, by name."""
+    """A variant of a model version, by name.
+
+    Attributes:
+        low_power: the second variant that comes with it, where there is one.
+    """
 
     model_version: Count
     variant: Name
     digest: Digest
+    low_power: LowPowerRef | None = None
+
+    @property
+    def digests(self) -> tuple[Digest, Digest | None]:
+        """Of the file, and of the second one."""
+        return self.digest, self.low_power.digest if self.low_power else None
+
+    def is_same_as(self, other: VariantRef) -> bool:
+        """Whether going from one to the other changes nothing on a device."""
+        return (self.digest, self.low_power) == (other.digest, other.low_power)
 
 
 class Assigned(Record):

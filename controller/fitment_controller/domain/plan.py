@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fitment_contract.base import Bytes, Count, DeviceId, Name, Ratio, Record, Seconds
 from fitment_controller.domain.devices import DeviceFilter, VariantRef
@@ -37,6 +37,29 @@ class RolloutPolicy(Record):
     max_p95_ratio: Annotated[float, Field(gt=0)] = 1.5
 
 
+class LowPowerRequest(Record):
+    """A second variant to bring along, for when energy or coolness is short.
+
+    Attributes:
+        variant, objective: which one; the one named, or the best by this objective.
+        below_charge_ratio: used while a device is on battery and charged less than this.
+        above_temperature_celsius: used while a device is hotter than this.
+    """
+
+    variant: Name | None = None
+    objective: Name | None = None
+    below_charge_ratio: Ratio | None = None
+    above_temperature_celsius: float | None = None
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> LowPowerRequest:
+        if (self.variant is None) == (self.objective is None):
+            raise ValueError("name either a variant or an objective for low power")
+        if self.below_charge_ratio is None and self.above_temperature_celsius is None:
+            raise ValueError("say below which charge or above which temperature it is used")
+        return self
+
+
 class RolloutRequest(Record):
     """What a person asks for: a model for some devices.
 
@@ -44,12 +67,15 @@ class RolloutRequest(Record):
         model_version: None for the newest.
         objective: None for the controller's default.
         variant: only this variant is considered; every filter still applies to it.
+        low_power: a second variant besides; None asks for one variant only, also on devices that
+            have two now.
     """
 
     model: Name
     model_version: Count | None = None
     objective: Name | None = None
     variant: Name | None = None
+    low_power: LowPowerRequest | None = None
     devices: DeviceFilter = DeviceFilter()
     policy: RolloutPolicy = RolloutPolicy()
 
@@ -59,7 +85,10 @@ class PlannedDevice(Record):
 
     Attributes:
         before: what is assigned or active now, None when nothing is.
+        link_bytes: what moves, with the second variant.
+        low_power_link_bytes: the second variant's part of that.
         reason: the selection's.
+        low_power_reason: why it gets this second variant, or none; empty when none was asked for.
     """
 
     device: DeviceId
@@ -68,7 +97,9 @@ class PlannedDevice(Record):
     before: VariantRef | None = None
     after: VariantRef
     link_bytes: Bytes
+    low_power_link_bytes: Bytes = 0
     reason: str
+    low_power_reason: str = ""
 
 
 class VariantChange(Record):
@@ -76,6 +107,7 @@ class VariantChange(Record):
 
     before: Name | None = None
     after: Name
+    low_power: Name | None = None
     count: Count
     link_bytes: Bytes
 
@@ -91,7 +123,7 @@ class PlannedStratum(Record):
 
 
 class Unplaceable(Record):
-    """A device for which nothing fits."""
+    """A device for which nothing fits, at all or as a second variant."""
 
     device: DeviceId
     device_class: Name
@@ -120,6 +152,7 @@ class Plan(Record):
     Attributes:
         devices: that would change, by id.
         unchanged: devices that already run what was picked, by id.
+        without_low_power: devices that get no second variant though one was asked for.
         refusals: why it cannot be started; empty when it can.
     """
 
@@ -131,5 +164,6 @@ class Plan(Record):
     devices: tuple[PlannedDevice, ...]
     unchanged: tuple[DeviceId, ...] = ()
     unplaceable: tuple[Unplaceable, ...] = ()
+    without_low_power: tuple[Unplaceable, ...] = ()
     regions: tuple[RegionBytes, ...] = ()
     refusals: tuple[str, ...] = ()

@@ -84,6 +84,20 @@ class Verdict(Record):
     numbers: CandidateNumbers = CandidateNumbers()
 
 
+class LowPowerPick(Record):
+    """The second variant for one device, or why it gets none.
+
+    Attributes:
+        verdict: over the variant that was picked; None when there is none.
+        reason: one sentence why this one, or why none.
+        remedy: with none picked, the cheapest change that would bring one.
+    """
+
+    verdict: Verdict | None = None
+    reason: str
+    remedy: str | None = None
+
+
 class Selection(Record):
     """The pick for one device and model, with a verdict per candidate.
 

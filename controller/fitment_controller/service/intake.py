@@ -187,8 +187,9 @@ class Intake:
         self._put(device.model_copy(update=changes))
         self._book.take(device, message.models)
         for state in message.models:
-            if state.benchmark is not None:
-                self._measured(state.benchmark, device)
+            for report in (state.benchmark, state.low_power_benchmark):
+                if report is not None:
+                    self._measured(report, device)
 
     def _measured(self, report: BenchmarkReport, device: Device) -> None:
         """Keep a report. Declared facts make it simulated, whatever the report says of itself."""

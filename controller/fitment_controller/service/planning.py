@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from fitment_contract.messages import ModelState
 from fitment_contract.phase import TERMINAL
+from fitment_controller.decisions.chooser import PlanInput
 from fitment_controller.decisions.evidence import index_evidence, usable
-from fitment_controller.decisions.plan import PlanInput
 from fitment_controller.decisions.rollout import Before
 from fitment_controller.domain import (
+    Assigned,
     DesiredState,
     Device,
     Evidence,
+    LowPowerRef,
     ModelVersion,
     Plan,
     ReportedModel,
@@ -55,6 +57,8 @@ def gather(
     chosen = list(devices) if devices is not None else rows.devices.all(request.devices)
     ids = [device.id for device in chosen]
     digests = [entry.variant.digest for entry in version.portfolio.listed() if entry.variant]
+    if request.low_power is not None and request.low_power.objective is not None:
+        profiles.objective(request.low_power.objective)  # named wrongly, it is so for any device
     evidence = rows.evidence.of_digests(digests)
     evaluation = version.portfolio.evaluation
     return PlanInput(
@@ -86,7 +90,11 @@ def current_variants(rows: Rows, model: str, devices: Sequence[str]) -> dict[str
             continue
         if ref.model_version not in versions:
             versions[ref.model_version] = rows.models.get(model, ref.model_version)
-        if _holds(versions[ref.model_version], ref):
+        version = versions[ref.model_version]
+        if _holds(version, ref.variant, ref.digest):
+            second = ref.low_power
+            if second is not None and not _holds(version, second.variant, second.digest):
+                ref = ref.model_copy(update={"low_power": None})
             current[device] = ref
     return current
 
@@ -130,9 +138,24 @@ def _current(
         if active is None:
             return None
         return VariantRef(
-            model_version=active.model_version, variant=active.variant, digest=active.digest
+            model_version=active.model_version,
+            variant=active.variant,
+            digest=active.digest,
+            low_power=_second(reported.state, assigned),
         )
     return assigned.ref if assigned else None
+
+
+def _second(state: ModelState, assigned: Assigned | None) -> LowPowerRef | None:
+    """The second variant that the device holds, if it came with what is assigned.
+
+    When it is used is known of the assignment only: after a rollback on the device it is not.
+    """
+    wanted = assigned.ref.low_power if assigned else None
+    if assigned is None or wanted is None or state.active is None or state.low_power is None:
+        return None
+    held = (state.active.digest, state.low_power.digest)
+    return wanted if held == assigned.ref.digests else None
 
 
 def _unanswered(desired: DesiredState, reported: ReportedModel | None) -> bool:
@@ -144,6 +167,6 @@ def _settled(state: ModelState, generation: int) -> bool:
     return state.phase in TERMINAL and state.generation >= generation
 
 
-def _holds(version: ModelVersion | None, ref: VariantRef) -> bool:
-    entry = version.portfolio.entry(ref.variant) if version else None
-    return entry is not None and entry.variant is not None and entry.variant.digest == ref.digest
+def _holds(version: ModelVersion | None, variant: str, digest: str) -> bool:
+    entry = version.portfolio.entry(variant) if version else None
+    return entry is not None and entry.variant is not None and entry.variant.digest == digest

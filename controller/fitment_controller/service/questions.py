@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fitment_controller.decisions.plan import Chooser, make_plan
+from fitment_controller.decisions.chooser import Chooser
+from fitment_controller.decisions.plan import make_plan
 from fitment_controller.domain import (
     Device,
     DeviceFilter,
@@ -123,7 +124,7 @@ class FleetQuestions:
             given = gather(
                 rows, request, self._profiles, self._settings.default_objective, [device]
             )
-        return Chooser(given).choose(device)
+        return Chooser(given).choose(device).selection
 
     def rollouts(self, limit: int = 100, cursor: str | None = None) -> Page[Rollout]:
         """Rollouts, newest first."""

@@ -94,10 +94,11 @@ class ReportBook:
             result = "succeeded" if state.phase is Phase.ACTIVE else "failed"
             reason = failure.reason.value if failure else ""
             self._observer.update_finished(state.model, result, reason)
-        if failure is not None and failure.reason in THE_MODELS_FAULT and state.digest:
+        digest = (failure.digest if failure else None) or state.digest
+        if failure is not None and failure.reason in THE_MODELS_FAULT and digest:
             self.failures.append(
                 KnownFailure(
-                    digest=state.digest,
+                    digest=digest,
                     fingerprint=device.fingerprint,
                     reason=failure.reason,
                     detail=failure.detail,

@@ -10,6 +10,7 @@ from fitment_contract.base import Record
 from fitment_controller.domain import (
     GateResult,
     LogEntry,
+    LowPowerRequest,
     Member,
     MemberState,
     Rollout,
@@ -59,6 +60,7 @@ class RolloutDetail(RolloutRow):
     """One rollout's page: strata with their gates. Members are paged apart."""
 
     policy: RolloutPolicy
+    low_power: LowPowerRequest | None = None
     reference_accuracy: float | None = None
     strata: tuple[Stratum, ...]
     events: tuple[LogEntry, ...] = ()
@@ -121,6 +123,7 @@ def rollout_detail(rollout: Rollout, events: Sequence[LogEntry] = ()) -> Rollout
     return RolloutDetail(
         **{name: getattr(row, name) for name in RolloutRow.model_fields},
         policy=rollout.request.policy,
+        low_power=rollout.request.low_power,
         reference_accuracy=rollout.reference_accuracy,
         strata=rollout.strata,
         events=tuple(events),
