@@ -7,7 +7,7 @@ TRAIN_STAMP := $(VENV)/.installed-train
 # The version that the learning techniques are tested with.
 TORCH ?= torch==2.13.0
 
-.PHONY: demo test test-train test-convert check bench format test-all-pythons clean
+.PHONY: demo test test-train test-convert test-arm check bench format test-all-pythons clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Fitment needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -34,6 +34,11 @@ test-convert: $(STAMP)
 	$(BIN)/fitment converter status >/dev/null || $(BIN)/fitment converter install
 	$(BIN)/python -m pytest tests/compress/test_converter.py tests/compress/test_tflite.py
 
+# Emulated ARM boards and an arm64 machine against a controller here, about 8 minutes. Needs root on
+# an x86-64 Debian; skipped with the reason elsewhere. Downloads stay in .cache/arm.
+test-arm: $(STAMP)
+	$(BIN)/python -m pytest -m arm tests/arm
+
 $(TRAIN_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
 	@touch $@
@@ -57,4 +62,4 @@ test-all-pythons:
 	@bash tests/tools/each_python.sh
 
 clean:
-	rm -rf $(VENV) $(VENV)-converter .venvs build dist
+	rm -rf $(VENV) $(VENV)-converter .venvs .cache build dist

@@ -46,6 +46,8 @@ class Build:
     p50_seconds: float = 1e-3
     accuracy: float = 1.0
     own_golden: bool = False
+    runtime: str = "onnxruntime"
+    precision: str = "fp32"
 
 
 def write_toy_portfolio(
@@ -112,8 +114,9 @@ def _write_evaluation(path: Path, reference: Path) -> Path:
 
 
 def _entry(folder: Path, name: str, build: Build, golden: Path, version: int) -> PortfolioEntry:
+    runtime = find_runtime(build.runtime)
     if build.own_golden:
-        session = find_runtime("onnxruntime").load(build.path)
+        session = runtime.load(build.path)
         golden = folder / f"golden-{name}.npz"
         write_golden(golden, session, load_dataset(folder / "eval.npz", INPUTS))
     artifact = _blob(folder, build.path)
@@ -121,15 +124,19 @@ def _entry(folder: Path, name: str, build: Build, golden: Path, version: int) ->
         name=name,
         model=MODEL,
         model_version=version,
-        format="onnx",
-        precision="fp32",
+        format=runtime.formats[0],
+        precision=build.precision,
         traits=("baseline",) if name == "fp32" else (),
         inputs=INPUTS,
         outputs=OUTPUTS,
         artifact=artifact,
         compressed_bytes=artifact.size_bytes,
         golden=Golden(artifact=_blob(folder, golden), tolerance=1e-3),
-        needs=Needs(runtime="onnxruntime", opset=17, memory_bytes=1_000_000),
+        needs=Needs(
+            runtime=runtime.name,
+            opset=17 if runtime.name == "onnxruntime" else None,
+            memory_bytes=1_000_000,
+        ),
     )
     return PortfolioEntry(
         name=name,
@@ -148,7 +155,7 @@ def _declared(variant: Variant, build: Build) -> BenchmarkReport:
         variant=variant.name,
         digest=variant.digest,
         fingerprint="0" * 16,
-        runtime="onnxruntime",
+        runtime=build.runtime,
         runtime_version="0",
         started_at=MOMENT,
         latency=Latency(
