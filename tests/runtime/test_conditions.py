@@ -201,6 +201,7 @@ GROUPS = {
         {
             "proc/self/cgroup": "0::/../../other\n",
             "sys/fs/cgroup/cpu.stat": "throttled_usec 1000000\n",
+            "sys/fs/cpu.stat": "throttled_usec 5000000\n",
         },
         1.0,
     ),
