@@ -10,7 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from fitment_agent.probe.commands import LiveCommands, RecordedCommands, run_command
+from fitment_agent.probe import MachineProbe
+from fitment_agent.probe.commands import Answer, LiveCommands, RecordedCommands, run_command
+from fitment_agent.settings import Settings
+from support.device_roots import ROOTS
 
 ENDED_SECONDS = 20.0
 
@@ -105,8 +108,8 @@ def test_a_command_that_hangs_is_killed_with_what_it_started_and_left_alone(
     assert len(pids) == 2
     wait_for(lambda: not any(is_alive(pid) for pid in pids))
     clock.now += 300  # an answer would be stale by now; a failure is left alone for longer
-    commands.ask(("hang",), wait=True)
-    assert len((tmp_path / "pids").read_text().split()) == 2
+    assert commands.ask(("hang",), wait=True).text is None
+    assert not any(thread.name == "hang" for thread in threading.enumerate())
 
 
 def is_alive(pid: int) -> bool:
@@ -140,6 +143,35 @@ def test_one_command_is_asked_by_one_thread_at_a_time(
     assert sum(thread.name == "slow" for thread in threading.enumerate()) == 1
     assert commands.ask(("slow",), wait=True).text == "done\n"
     assert (tmp_path / "runs").read_text() == "run\n"
+
+
+class Asked:
+    """Notes who is asked for what, and whether the asking one waits."""
+
+    def __init__(self) -> None:
+        self.waited: dict[str, bool] = {}
+
+    def ask(self, command: tuple[str, ...], *, wait: bool) -> Answer:
+        self.waited[command[0]] = wait or self.waited.get(command[0], False)
+        return Answer(None, "silent")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("termux", {"termux-battery-status", "termux-wifi-connectioninfo", "getprop"}),
+        ("pi5", {"vcgencmd", "nmcli"}),
+        ("laptop", {"nmcli"}),
+    ],
+)
+def test_the_loop_never_waits_for_a_command_and_the_facts_do(name: str, expected: set[str]) -> None:
+    settings = Settings(device_id="d", state_dir=ROOTS, root_prefix=ROOTS / name)
+    asked = Asked()
+    MachineProbe(settings, asked).surroundings()
+    assert asked.waited
+    assert not any(asked.waited.values())
+    MachineProbe(settings, asked).read()
+    assert {command for command, waited in asked.waited.items() if waited} == expected
 
 
 def test_recorded_output(tmp_path: Path) -> None:

@@ -31,15 +31,16 @@ class MachineProbe:
 
     Args:
         settings: root prefix, state directory, and what only a person can know.
+        commands: those of the machine, or those recorded under another root, when None.
     """
 
     declares_runtimes = False
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, commands: Commands | None = None) -> None:
         self._settings = settings
         self._prefix = settings.root_prefix
         is_this_machine = self._prefix == Path("/")
-        self._commands: Commands = (
+        self._commands = commands or (
             LiveCommands() if is_this_machine else RecordedCommands(self._prefix)
         )
 
