@@ -101,7 +101,7 @@ class FactsKeeper:
 
 
 def _median(values: list[float]) -> float:
-    """Not `statistics.median`, whose module alone would take a megabyte of an idle agent."""
+    """The value in the middle, or the mean of the two there."""
     ordered, middle = sorted(values), len(values) // 2
     return (ordered[middle] + ordered[~middle]) / 2
 
