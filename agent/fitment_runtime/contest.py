@@ -51,9 +51,9 @@ def cpu_candidates(
     kinds = [kept for kind in clusters if (kept := sorted(usable.intersection(kind)))]
     found = [replace(reference, threads=count) for count in _counts(1, len(usable))]
     fastest: list[int] = []
-    for kind in kinds[:-1]:  # with the slowest as well it would be all of them again
+    for kind in kinds:
         least, fastest = len(fastest) + 1, sorted([*fastest, *kind])
-        if len(fastest) < len(usable):
+        if len(fastest) < len(usable):  # else it would be all of them again
             pinned = replace(reference, affinity=tuple(fastest))
             found += [replace(pinned, threads=count) for count in _counts(least, len(fastest))]
     return tuple(options for options in dict.fromkeys(found) if options != reference)

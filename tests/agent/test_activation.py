@@ -69,6 +69,13 @@ def test_a_new_pair_comes_in_the_mode_that_the_device_is_in() -> None:
     assert back.current == OLD_SMALL
 
 
+def test_a_rollback_returns_to_the_variant_for_the_mode_of_now() -> None:
+    """Whatever the mode was when the previous pair was in use."""
+    back = Pointer(Pair(BIG, SMALL, LOW_POWER), Pair(OLD, OLD_SMALL, NORMAL)).moved_back()
+    assert back is not None
+    assert back.current == OLD_SMALL
+
+
 def test_a_second_variant_that_changed_keeps_the_previous() -> None:
     pointer = Pointer(Pair(BIG, SMALL), Pair(OLD))
     assert pointer.moved_to(Pair(BIG, OLD_SMALL)).before == Pair(OLD)

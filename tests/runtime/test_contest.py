@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fitment_runtime.contest import (
+    FINAL_ROUNDS,
     MIN_GAIN,
     Measure,
     beats,
@@ -153,8 +154,10 @@ def test_the_slow_are_measured_less_often_than_the_finalists() -> None:
         counts[options.threads] = counts.get(options.threads, 0) + 1
         return 1 / options.threads
 
-    hold_contest(ONE, cpu_candidates(ONE, range(64)), measure)
+    blocks = hold_contest(ONE, cpu_candidates(ONE, range(64)), measure)
     assert counts[2] < counts[64] == counts[1]
+    # The rounds that picked the finalists do not count for them.
+    assert {len(taken) for taken in blocks.values()} == {FINAL_ROUNDS}
 
 
 blocks_of_any_kind = st.dictionaries(
