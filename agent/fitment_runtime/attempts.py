@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 _TURN_SHARE: Final = 0.25
-"""Of the wall limit: how long to wait for others who measure on this machine."""
+"""Of what is left of the wall limit: how long to wait for others who measure on this machine."""
 
 _REST_SHARE: Final = 0.5
 """Of what is left of the wall limit: kept for what comes after timing."""
@@ -77,7 +77,7 @@ def time_steadily(
     attempt = 1
     while True:
         tell("latency", attempt - 1, protocol.attempts)
-        with own_turn(protocol.wall_limit_seconds * _TURN_SHARE):
+        with own_turn((deadline - time.monotonic()) * _TURN_SHARE):
             before = snapshot(root)
             timing = time_inferences(session, feeds, protocol)
             after = snapshot(root)

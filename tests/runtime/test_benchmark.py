@@ -14,6 +14,7 @@ from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex
 from fitment_contract.benchmark import BenchmarkMode, BenchmarkProtocol, MetricSpec
 from fitment_contract.variant import Golden, Needs, Variant
+from fitment_runtime import turns
 from fitment_runtime.benchmark import BenchmarkRequest, run_benchmark
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import load_dataset
@@ -22,6 +23,12 @@ from fitment_runtime.golden import write_golden
 from support.runtime_models import save_conv_classifier, save_gru, save_two_inputs
 
 FAST = BenchmarkProtocol(warmup=2, min_seconds=0.0, min_count=20)
+
+
+@pytest.fixture(autouse=True)
+def turn_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever measures on this machine at the same time does not matter here."""
+    monkeypatch.setattr(turns, "_SHARED", tmp_path)
 
 
 @pytest.fixture
