@@ -44,12 +44,14 @@ def facts_text(screen: Screen) -> str:
     """What is known with its source, then what is missing with its reason."""
     rows = [("FACT", "VALUE", "SOURCE"), ("device", screen["device"], "settings")]
     rows.append(("fingerprint", screen["fingerprint"], "hash of the facts that decide speed"))
+    missing = dict(screen["facts"]["unknown"])
     for path, value in leaves(screen["facts"]):
         source = nearest(screen["sources"], path)
         if value is not None and source is not None:
             rows += [(row, text, source) for row, text in _rows(path, value)]
-    missing = sorted(screen["facts"]["unknown"].items())
-    below = [table([("MISSING", "REASON"), *missing])] if missing else []
+        elif nearest(missing, path) is None:
+            missing[path] = "not declared"
+    below = [table([("MISSING", "REASON"), *sorted(missing.items())])] if missing else []
     return "\n\n".join([table(rows), *below])
 
 

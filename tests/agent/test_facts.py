@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitment_agent import facts_screen as screen
@@ -29,8 +29,8 @@ MEASURED = (
 )
 
 
-def keeper(**settings: Any) -> FactsKeeper:
-    given = {"device_id": "d", "state_dir": ROOTS, "root_prefix": ROOTS / "pi4", **settings}
+def keeper(**changes: Any) -> FactsKeeper:
+    given = {"device_id": "d", "state_dir": ROOTS, "root_prefix": ROOTS / "pi4", **changes}
     return FactsKeeper(make_probe(Settings(**given)), Journal(Path(":memory:")))
 
 
@@ -55,6 +55,7 @@ def test_the_rate_is_the_median_of_the_latest_transfers_with_its_sample_size() -
     assert (link.downlink_samples, link.downlink_sample_bytes) == (9, 9 * MIB)
 
 
+@settings(deadline=None)  # each example opens a journal
 @given(st.lists(st.tuples(st.integers(256 * 1024, 10**9), st.floats(0.01, 1e4)), min_size=1))
 def test_the_rate_is_never_beyond_what_was_measured(transfers: list[tuple[int, float]]) -> None:
     facts = keeper()

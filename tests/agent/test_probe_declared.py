@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fitment_agent.errors import FactsFileError
-from fitment_agent.facts_screen import leaves, nearest
+from fitment_agent.facts_screen import facts_screen, facts_text, leaves, nearest
 from fitment_agent.probe import DeclaredProbe, MachineProbe, make_probe
 from fitment_agent.settings import Settings
 from fitment_contract.device import DeviceFacts
@@ -83,3 +83,12 @@ def test_every_declared_value_names_who_declared_it(tmp_path: Path) -> None:
     reading = declared(tmp_path, FACTS.model_dump(mode="json")).read()
     sources = {nearest(reading.sources, path) for path, _ in leaves(reading.facts.model_dump())}
     assert sources == {"settings", f"declared in {tmp_path / 'facts.json'}"}
+
+
+def test_what_nobody_declared_is_shown_as_missing(tmp_path: Path) -> None:
+    reading = declared(tmp_path, {"hardware": {"soc": "bcm2711"}}).read()
+    settings = Settings(device_id="d", state_dir=tmp_path)
+    known, missing = facts_text(facts_screen(settings, reading)).split("\n\n")
+    assert "hardware.soc" in known
+    assert "hardware.isa" not in known
+    assert "hardware.isa" in missing

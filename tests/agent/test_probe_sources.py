@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fitment_agent.probe.cgroup import memory_limit_bytes, processor_limit
@@ -206,6 +206,7 @@ def test_lists_of_cores(text: str, cores: list[int]) -> None:
     assert cores_of_list(text) == cores
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_any_text_as_a_list_of_cores(text: str) -> None:
     cores = cores_of_list(text)
@@ -300,6 +301,7 @@ def test_meters_that_cannot_be_read_are_none(tmp_path: Path) -> None:
     assert asked.unknown["power.energy_meter"] == "/sys/class/powercap may be read by root only"
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_names_are_one_printable_line(text: str) -> None:
     cleaned = clean(text)

@@ -20,7 +20,7 @@ def probe_accelerators(root: Root) -> tuple[str, ...]:
     """Accelerators by name; whether a runtime can use one is told by its providers."""
     found: dict[str, str] = {}
     if is_jetson(root):
-        found["cuda"] = found["tensorrt"] = "Jetson"
+        found["cuda"] = found["tensorrt"] = "/etc/nv_tegra_release or the device tree"
     elif root.exists("proc/driver/nvidia/version"):
         found["cuda"] = "/proc/driver/nvidia/version"
     found |= _by_driver(root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -47,7 +48,8 @@ class DeclaredProbe:
                 "labels": {**declared.labels, **settings.labels},
             }
         )
-        sources = dict.fromkeys(DeviceFacts.model_fields, f"declared in {self._path}")
+        paths = _paths(declared.model_dump(exclude_unset=True))
+        sources = dict.fromkeys(paths, f"declared in {self._path}")
         sources |= {f"labels.{name}": "settings" for name in settings.labels}
         if settings.region:
             sources["region"] = "settings"
@@ -112,6 +114,15 @@ def read_declared(path: Path) -> DeviceFacts:
 def declares_runtimes(facts: DeviceFacts) -> bool:
     """Whether the file said something about runtimes, if only that there are none."""
     return "runtimes" in facts.model_fields_set
+
+
+def _paths(declared: dict[str, Any], path: str = "") -> Iterator[str]:
+    """Dotted names of what somebody declared, which leaves out what has its default value."""
+    for key, value in declared.items():
+        if isinstance(value, dict):
+            yield from _paths(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}"
 
 
 def _unknown_keys(record: type[BaseModel], raw: dict[str, Any], prefix: str = "") -> list[str]:
