@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from fitment_agent.clock import SOFTWARE_DATE, JumpWatch, LocalZone, is_set
 
 ZONES = ("Europe/Berlin", "America/New_York", "Asia/Kolkata", "UTC")
-MOMENTS = st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1))
+AUTUMN = st.datetimes(datetime(2026, 10, 25), datetime(2026, 10, 25, 4)) | st.datetimes(
+    datetime(2026, 11, 1), datetime(2026, 11, 1, 8)
+)
+MOMENTS = AUTUMN | st.datetimes(datetime(1971, 1, 1), datetime(2037, 1, 1))
 
 
 @pytest.fixture(params=ZONES)

@@ -182,6 +182,14 @@ def test_patience_that_ends_before_the_window_opens_is_what_is_told() -> None:
     assert waiting.until == NOW + HOUR
 
 
+def test_a_wait_that_a_wrong_clock_dated_ahead_ends_all_the_same() -> None:
+    conditions = DeployConditions(min_charge_ratio=0.5, max_defer_seconds=3600.0)
+    in_20_years = {WaitReason.BATTERY: NOW + timedelta(days=20 * 365)}
+    waiting = hold_of(conditions, ON_BATTERY, held_since=in_20_years)
+    assert waiting is not None
+    assert waiting.until == NOW + HOUR
+
+
 def test_a_patience_beyond_the_calendar_is_for_ever() -> None:
     conditions = DeployConditions(allow_metered=False, max_defer_seconds=1e12)
     for now in (NOW, datetime.max.replace(tzinfo=timezone.utc)):

@@ -46,6 +46,8 @@ def berlin(text: str) -> datetime:
         (NIGHT, "2026-12-01 22:30:00", True),
         (NIGHT, "2026-12-02 04:59:59", True),
         (NIGHT, "2026-12-02 05:00:00", False),
+        (Window(start="06:00", end="07:00"), "2026-12-01 06:59:59", True),
+        (Window(start="06:00", end="07:00"), "2026-12-01 07:00:00", False),
         (WEEKEND_NIGHT, "2026-12-05 23:00:00", True),  # a Saturday
         (WEEKEND_NIGHT, "2026-12-06 01:00:00", True),  # begun on Saturday
         (WEEKEND_NIGHT, "2026-12-06 23:00:00", False),
