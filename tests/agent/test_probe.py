@@ -152,6 +152,14 @@ def test_a_container_has_what_its_control_groups_leave_it() -> None:
     assert (facts.link.interface, facts.link.kind) == ("eth0", LinkKind.ETHERNET)  # IPv6 alone
 
 
+def test_an_emulated_board_counts_as_simulated_and_measures_for_no_real_one() -> None:
+    real = probe("pi4").facts()
+    emulated = probe("pi4", labels={"emulated": "true"}).facts()
+    assert (real.simulated, emulated.simulated) == (False, True)
+    assert real.fingerprint != emulated.fingerprint
+    assert not probe("pi4", labels={"emulated": "false"}).facts().simulated
+
+
 def test_nothing_at_all_is_no_crash_and_every_gap_has_a_reason() -> None:
     facts = probe("empty").facts()
     assert (facts.hardware.soc, facts.hardware.isa, facts.hardware.cores) == (None, (), None)

@@ -22,6 +22,7 @@ from fitment_agent.probe.throttle import is_throttled
 from fitment_agent.settings import Settings
 from fitment_contract.device import DeviceFacts, Power
 
+_EMULATED = "emulated"
 _NO_TRANSFER = "no transfer of this agent was large enough to tell yet"
 _DOWNLINK = ("downlink_bytes_per_second", "downlink_samples", "downlink_sample_bytes")
 
@@ -51,6 +52,7 @@ class MachineProbe:
             for command in android.COMMANDS:
                 self._commands.ask(command, wait=False)
         facts = DeviceFacts(
+            simulated=self._is_emulated(root),
             hardware=probe_hardware(root),
             os=probe_os(root),
             storage=probe_storage(root, self._settings.state_dir),
@@ -60,7 +62,6 @@ class MachineProbe:
             region=self._region(root),
             labels=self._labels(root),
         )
-        root.found("simulated", "settings: no facts are declared")
         for fact in _DOWNLINK:
             root.missing(f"link.{fact}", _NO_TRANSFER)
         return reading_of(facts, root)
@@ -91,6 +92,12 @@ class MachineProbe:
             storage_free_bytes=storage.free_bytes,
             storage_total_bytes=storage.total_bytes,
         )
+
+    def _is_emulated(self, root: Root) -> bool:
+        """Whoever runs the agent in an emulator says so; what is measured there is no evidence."""
+        is_emulated = self._settings.labels.get(_EMULATED) == "true"
+        root.found("simulated", f"settings: {'' if is_emulated else 'not '}labelled {_EMULATED}")
+        return is_emulated
 
     def _power(self, root: Root) -> Power:
         more = {"mode": power_mode(root), "energy_meter": energy_meter(root)}
