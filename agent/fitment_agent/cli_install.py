@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from fitment_agent.cli_parts import ConfigOption, Output, OutputOption, StateOpt
 from fitment_agent.screens import Screen, table
 
 if TYPE_CHECKING:
+    from fitment_agent.install.machine import Machine
     from fitment_agent.install.managers import Manager
     from fitment_agent.install.steps import Result, Step
 
@@ -161,10 +162,10 @@ def doctor(
         raise typer.Exit(1)
 
 
-def _machine(root_prefix: Path) -> Any:
+def _machine(root_prefix: Path) -> Machine:
     from fitment_agent.install.machine import Machine
 
-    return Machine(root_prefix.absolute())
+    return Machine.at(root_prefix)
 
 
 def _chosen(**wanted: bool) -> str | None:

@@ -112,7 +112,7 @@ def findings_text(screen: Screen) -> str:
 
 def _patient(settings: Settings) -> Patient:
     facts = make_probe(settings).facts()
-    return Patient(settings, Machine(settings.root_prefix.absolute()), facts, utc_now())
+    return Patient(settings, Machine.at(settings.root_prefix), facts, utc_now())
 
 
 def _name_of(check: Check) -> str:

@@ -1,14 +1,14 @@
 """The machine that is installed on: a file system under a prefix, and the commands of its services.
 
-Under a prefix other than `/` no command is run: a tree that is prepared for later has no services
-yet. What commands would do is written so that the first boot does it.
+Where a tree is prepared for later, no command is run, because it has no services yet. What commands
+would do is written so that the first boot does it.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -55,16 +55,17 @@ class Machine:
 
     Attributes:
         prefix: `/`, or the root of a tree that is prepared for another machine.
-        runner: runs commands; only under `/`.
+        runner: runs commands; None where the tree is not of the running system.
     """
 
-    prefix: Path = Path("/")
-    runner: Runner = field(default_factory=SystemRunner)
+    prefix: Path
+    runner: Runner | None = None
 
-    @property
-    def is_live(self) -> bool:
-        """Whether this is the running system."""
-        return self.prefix == Path("/")
+    @classmethod
+    def at(cls, prefix: Path) -> Machine:
+        """The running system, when `prefix` is its root, or a tree."""
+        whole = prefix.absolute()
+        return cls(whole, SystemRunner() if whole == Path("/") else None)
 
     def path(self, path: str) -> Path:
         """Where an absolute path of the machine is from here."""

@@ -118,7 +118,7 @@ def check_possible(manager: Manager, answers: Answers, machine: Machine, command
     check_plain(answers.program)
     if manager.needs_root:
         check_reachable(answers.program)
-    if machine.is_live and not machine.exists(answers.program):
+    if machine.runner is not None and not machine.exists(answers.program):
         raise InstallError(f"There is no {answers.program}.", "Name the program with --program.")
     check_allowed(manager, machine, command)
 
@@ -129,5 +129,5 @@ def check_allowed(manager: Manager, machine: Machine, command: str) -> None:
     Raises:
         InstallError: root is needed.
     """
-    if manager.needs_root and machine.is_live and os.geteuid() != 0:
+    if manager.needs_root and machine.runner is not None and os.geteuid() != 0:
         raise InstallError("Only root may change the services of this system.", f"sudo {command}")

@@ -70,6 +70,8 @@ class Put:
         if self.content is None:
             return None
         if machine.read(self.path) == self.content and self._has_mode(machine):
+            if not dry:
+                machine.path(temporary_name(self.path)).unlink(missing_ok=True)
             return Outcome.UNCHANGED
         if not dry:
             machine.write(self.path, self.content, self.mode)
@@ -194,7 +196,7 @@ class Run:
         return self._run(machine, self.back, dry) if self.back else None
 
     def _run(self, machine: Machine, command: tuple[str, ...], dry: bool) -> Outcome | None:
-        if not machine.is_live or (self.needs is not None and not machine.exists(self.needs)):
+        if machine.runner is None or (self.needs is not None and not machine.exists(self.needs)):
             return None
         if not dry:
             machine.runner.run(command)
@@ -222,9 +224,9 @@ class Account:
 
     def apply(self, machine: Machine, dry: bool) -> Outcome | None:
         """Make it; the first boot does where the system is not running."""
-        if not machine.is_live or not self.command:
+        if machine.runner is None or not self.command:
             return Outcome.LATER
-        if self._is_there():
+        if self._is_there(machine):
             return Outcome.UNCHANGED
         if not dry:
             machine.runner.run(self.command)
@@ -232,9 +234,9 @@ class Account:
 
     def undo(self, machine: Machine, dry: bool) -> Outcome | None:
         """Delete it, with its group."""
-        if not machine.is_live:
+        if machine.runner is None:
             return None
-        if not self._is_there():
+        if not self._is_there(machine):
             return Outcome.ABSENT
         if self.keep:
             return Outcome.KEPT
@@ -242,14 +244,9 @@ class Account:
             machine.runner.run(("userdel", self.user))
         return Outcome.REMOVED
 
-    def _is_there(self) -> bool:
-        import pwd  # not on every system that only rehearses an installation
-
-        try:
-            pwd.getpwnam(self.user)
-        except KeyError:
-            return False
-        return True
+    def _is_there(self, machine: Machine) -> bool:
+        users = (machine.read("/etc/passwd") or b"").splitlines()
+        return any(line.startswith(f"{self.user}:".encode()) for line in users)
 
 
 @dataclass(frozen=True)

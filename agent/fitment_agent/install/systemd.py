@@ -24,7 +24,7 @@ _RELOAD: Final = ("systemctl", "daemon-reload")
 
 def is_here(machine: Machine) -> bool:
     """Whether this machine is run by systemd."""
-    if machine.is_live:
+    if machine.runner is not None:
         return machine.exists(_RUNS)
     return any(machine.exists(f"{lib}/systemd/systemd") for lib in ("/usr/lib", "/lib"))
 
