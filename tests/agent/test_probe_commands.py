@@ -133,6 +133,23 @@ def test_failure_endless_output_and_closed_output_are_no_answers(
     assert "broken cannot be started" in run_command((str(broken),), 5).fault
 
 
+def test_a_system_without_a_thread_to_give_costs_one_answer(
+    program: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    program("say", "echo here")
+    clock = Clock()
+    commands = LiveCommands(clock, retry_seconds=600)
+    with monkeypatch.context() as full:
+        full.setattr(threading.Thread, "start", refuses)
+        assert "can't start new thread" in commands.ask(("say",), wait=True).fault
+    clock.now += 601
+    commands.ask(("say",), wait=True)
+    wait_for(lambda: commands.ask(("say",), wait=False).text == "here\n")
+
+
 def test_one_command_is_asked_by_one_thread_at_a_time(
     program: Callable[[str, str], Path], tmp_path: Path
 ) -> None:

@@ -116,22 +116,26 @@ class LiveCommands:
     def _fetch(self, command: tuple[str, ...], known: _Known) -> threading.Thread | None:
         program = shutil.which(command[0])
         if program is None:
-            known.answer = Answer(None, f"{command[0]} is not installed")
-            known.stale_at = self._clock() + self._retry_seconds
+            self._keep(known, Answer(None, f"{command[0]} is not installed"))
             return None
         run = partial(self._run, (program, *command[1:]), known)
-        known.fetching = fetching = threading.Thread(target=run, name=command[0], daemon=True)
-        fetching.start()
+        fetching = threading.Thread(target=run, name=command[0], daemon=True)
+        known.fetching = fetching
+        try:
+            fetching.start()
+        except RuntimeError as error:  # the system has no thread to give
+            self._keep(known, Answer(None, f"{command[0]} cannot be asked: {error}"))
+            return None
         return fetching
 
     def _run(self, command: tuple[str, ...], known: _Known) -> None:
-        try:
-            answer = run_command(command, self._timeout_seconds)
-            good_for = self._retry_seconds if answer.text is None else self._fresh_seconds
-            known.stale_at = self._clock() + good_for
-            known.answer = answer
-        finally:
-            known.fetching = None
+        self._keep(known, run_command(command, self._timeout_seconds))
+
+    def _keep(self, known: _Known, answer: Answer) -> None:
+        good_for = self._retry_seconds if answer.text is None else self._fresh_seconds
+        known.stale_at = self._clock() + good_for
+        known.answer = answer
+        known.fetching = None  # last: whoever sees this sees the answer
 
 
 def run_command(command: tuple[str, ...], timeout_seconds: float) -> Answer:

@@ -26,7 +26,7 @@ def probe_hardware(root: Root) -> Hardware:
     pairs = (line.partition(":") for line in text.splitlines() if ":" in line)
     cpu = [(key.strip(), value.strip()) for key, _, value in pairs]
     return Hardware(
-        board=board(root),
+        board=_board(root),
         soc=_soc(root, cpu),
         architecture=_architecture(root, cpu),
         isa=_isa(root, text),
@@ -37,7 +37,7 @@ def probe_hardware(root: Root) -> Hardware:
     )
 
 
-def board(root: Root) -> str | None:
+def _board(root: Root) -> str | None:
     """The name that the maker gave the board."""
     fact = "hardware.board"
     places = [*(f"{folder}/model" for folder in _DEVICE_TREE), "sys/class/dmi/id/product_name"]
