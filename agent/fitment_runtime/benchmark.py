@@ -30,13 +30,14 @@ from fitment_contract.benchmark import (
     MetricSpec,
     Score,
 )
-from fitment_contract.variant import TensorSpec, Variant
+from fitment_contract.variant import Variant
 from fitment_runtime import memory
 from fitment_runtime.attempts import Timed, time_steadily
 from fitment_runtime.catalog import find_runtime, installed_runtimes
 from fitment_runtime.dataset import Dataset, concatenate, load_dataset
 from fitment_runtime.errors import DataError, UnsupportedFormat
-from fitment_runtime.golden import check_golden, golden_feeds
+from fitment_runtime.feeds import some_feeds
+from fitment_runtime.golden import check_golden
 from fitment_runtime.latency import summarise, sustained
 from fitment_runtime.machine import ROOT
 from fitment_runtime.metrics import AGREEMENT, default_metric, find_metric
@@ -180,23 +181,10 @@ def _load(
 
 def _feeds(request: BenchmarkRequest, session: Session) -> list[dict[str, Array]]:
     """Inputs for the timed pass: the golden ones, else evaluation samples, else made-up ones."""
-    if request.golden is not None:
-        return golden_feeds(request.golden)[:_MAX_FEEDS]
-    if request.evaluation is not None:
+    if request.golden is None and request.evaluation is not None:
         dataset = load_dataset(request.evaluation, session.inputs)
         return [dataset.feeds(index) for index in range(min(len(dataset), _MAX_FEEDS))]
-    return [{spec.name: _made_up(spec) for spec in session.inputs}]
-
-
-def _made_up(spec: TensorSpec) -> Array:
-    """Standard normal numbers, or zeros where the input is of whole numbers; free axes are 1."""
-    import numpy as np
-
-    shape = tuple(1 if axis is None else axis for axis in spec.shape)
-    dtype = np.dtype(spec.dtype)
-    if dtype.kind != "f":
-        return np.zeros(shape, dtype)
-    return np.asarray(np.random.default_rng(0).standard_normal(shape)).astype(dtype)
+    return some_feeds(session, request.golden)[:_MAX_FEEDS]
 
 
 def _scores(request: BenchmarkRequest, session: Session, tell: Progress) -> tuple[Score, ...]:
