@@ -59,6 +59,7 @@ class Pace:
         self._longest = max(longest_seconds, shortest_seconds)
         self._longest_saving = max(longest_saving_seconds, shortest_seconds)
         self._told: Readings | None = None
+        self._earliest = 0.0
         self._due = 0.0
         self.interval_seconds = shortest_seconds
 
@@ -68,7 +69,9 @@ class Pace:
         self._wait(self._shortest, now)
 
     def look(self, around: Surroundings, now: float) -> Told | None:
-        """The vitals to be said now; to be called once in each shortest pause."""
+        """The vitals to be said now; to be called at least once in each shortest pause."""
+        if now < self._earliest:
+            return None
         readings = bucketed(around, self._told)
         changed = self._told is not None and readings != self._told
         if not changed and now < self._due:
@@ -85,6 +88,7 @@ class Pace:
 
     def _wait(self, seconds: float, now: float) -> None:
         self.interval_seconds = seconds
+        self._earliest = now + self._shortest
         self._due = now + seconds
 
 

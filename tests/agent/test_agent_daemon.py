@@ -12,10 +12,12 @@ import pytest
 
 from fitment_agent import model
 from fitment_contract.base import utc_now
-from fitment_contract.codec import MAX_MESSAGE_BYTES
+from fitment_contract.benchmark import BenchmarkMode
+from fitment_contract.codec import MAX_MESSAGE_BYTES, encode
 from fitment_contract.messages import (
     Bench,
     Birth,
+    Command,
     CommandName,
     Death,
     DeployConditions,
@@ -25,6 +27,7 @@ from fitment_contract.messages import (
     WaitReason,
 )
 from fitment_contract.phase import FailureReason, Phase
+from fitment_contract.topics import DownChannel
 from support.agent_lab import (
     LIMIT_SECONDS,
     MODEL,
@@ -223,6 +226,25 @@ def test_a_command_brings_a_benchmark_and_a_birth(lab: Lab) -> None:
         wait_until(lambda: len(lab.headquarters.all(Birth)) > births, "another birth")
         lab.headquarters.command(CommandName.BENCHMARK, "nothing")
         wait_until(lambda: events(lab, "benchmark-failed"), "the refusal")
+
+
+def test_a_benchmark_on_command_runs_by_the_mode_that_it_names(lab: Lab) -> None:
+    """The lab's own terms are far shorter than the contract's quick ones: fewer inferences."""
+    command = Command(
+        device=lab.device,
+        sent_at=utc_now(),
+        id="c1",
+        name=CommandName.BENCHMARK,
+        model=MODEL,
+        mode=BenchmarkMode.QUICK,
+    )
+    with running_agent(lab.settings()):
+        lab.headquarters.desire(1, lab.assignment())
+        trial = lab.headquarters.await_state(Phase.ACTIVE, 1).benchmark
+        lab.headquarters.send(encode(command), DownChannel.COMMAND)
+        bench = wait_until(lambda: lab.headquarters.all(Bench), "a benchmark", 120.0)[0]
+    assert trial is not None
+    assert bench.report.latency.count > 10 * trial.latency.count
 
 
 def test_what_happened_offline_is_said_later(lab: Lab) -> None:

@@ -79,15 +79,18 @@ CHANGING = st.lists(
 )
 
 
-@given(CHANGING, st.floats(0.01, 100), st.floats(0.01, 1000), st.floats(0.01, 1000))
+@given(
+    CHANGING, st.floats(0.01, 100), st.floats(0.01, 1000), st.floats(0.01, 1000), st.floats(0.1, 1)
+)
 def test_promises_are_kept_and_nobody_is_flooded(
-    around: list[Surroundings], shortest: float, longest: float, saving: float
+    around: list[Surroundings], shortest: float, longest: float, saving: float, haste: float
 ) -> None:
+    """Also by who looks more often than needed."""
     pace, now = Pace(shortest, longest, saving), 0.0
     pace.restart(now)
     spoke, promised = 0.0, pace.interval_seconds
     for one in around:
-        now += pace.seconds_to_next_look(now)
+        now += haste * pace.seconds_to_next_look(now)
         told = pace.look(one, now)
         assert now - spoke <= promised * (1 + 1e-9)
         if told is not None:
