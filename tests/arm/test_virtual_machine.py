@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -91,7 +90,7 @@ def machine(image: Image, tmp_path: Path) -> Iterator[Machine]:
         headquarters.start()
         settings = {
             "device_id": ID,
-            "broker_url": f"mqtt://{HOST}:{urlsplit(headquarters.broker_url).port}",
+            "broker_url": headquarters.broker_url,
             "labels": "emulated=true",
             "region": "eu-west",
             "heartbeat_seconds": "5",
@@ -111,7 +110,7 @@ def machine(image: Image, tmp_path: Path) -> Iterator[Machine]:
 
 def test_killed_three_times_in_one_update_it_arrives_whole(machine: Machine) -> None:
     rollout = machine.headquarters.start_rollout(model=MODEL, variant=NEW)
-    begun = {"downloading", "verifying", "trial"}
+    begun = {"fetching", "verifying", "trial"}
 
     machine.kill_when(lambda: machine.phase() in begun, "the transfer to begin")
     assert machine.variant_on_disk() == OLD

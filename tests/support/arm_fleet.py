@@ -14,7 +14,7 @@ from fitment_contract.base import sha256_hex
 from support.system_fleet import Headquarters, Process, wait_for
 from tools.arm.device import AGENT, STATE, Device
 
-JOIN_SECONDS = 180.0
+JOIN_SECONDS = 300.0
 ROLLOUT_SECONDS = 420.0
 """Emulated devices take a hundred times as long, and share the host's cores."""
 

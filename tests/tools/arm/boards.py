@@ -99,6 +99,7 @@ def dress(board: Board, folder: Path) -> Path:
     _write_cores(board, folder / "sys/devices/system/cpu")
     zone = folder / "sys/class/thermal/thermal_zone0"
     _write(zone, {"type": "cpu-thermal", "temp": "51121"})
+    _write(folder / "sys/devices/platform/soc/soc:firmware", {"get_throttled": "0"})
     for name in ("net", "power_supply"):
         (folder / "sys/class" / name).mkdir(parents=True)
     return folder

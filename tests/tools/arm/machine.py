@@ -17,8 +17,10 @@ from typing import Final
 
 from tools.arm.host import run
 
-HOST: Final = "10.0.2.2"
-"""The host's loopback, as QEMU's user network shows it to the machine."""
+HOST: Final = "localhost"
+"""What the machine calls the host, too: a controller for one machine alone then serves it."""
+_GATEWAY: Final = "10.0.2.2"
+"""The host's loopback, as QEMU's user network shows it."""
 
 STATE: Final = "/state"
 """Where the second disk is mounted."""
@@ -41,7 +43,7 @@ while [ ! -b /dev/vda ] || [ ! -b /dev/vdb ]; do $b usleep 50000; done
 $b ip link set lo up
 $b ip link set eth0 up
 $b ip addr add 10.0.2.15/24 dev eth0
-$b ip route add default via {host}
+$b ip route add default via {gateway}
 $b mount -t ext4 -o ro /dev/vda /new
 $b mount -t ext4 /dev/vdb /new{state}
 $b umount /proc
@@ -143,7 +145,9 @@ def _build_disk(root: Path, site: Path, folder: Path) -> Path:
             shutil.rmtree(whole / name, ignore_errors=True)
     (whole / "site").rmdir()
     run(["cp", "-al", site, whole / "site"], "linking the packages")
-    init = whole / "init"
+    hosts, init = whole / "etc/hosts", whole / "init"
+    hosts.unlink()  # it is the root's own file, too
+    hosts.write_text(f"{_GATEWAY} {HOST}\n")
     init.write_text(_SECOND_INIT.format(state=STATE))
     init.chmod(0o755)
     disk = folder / "root.img"
@@ -158,7 +162,7 @@ def _build_disk(root: Path, site: Path, folder: Path) -> Path:
 
 def _build_initrd(root: Path, folder: Path) -> Path:
     modules = {path.stem: path for path in (root / "lib/modules").rglob("*.ko")}
-    init = _FIRST_INIT.format(modules=" ".join(_MODULES), host=HOST, state=STATE)
+    init = _FIRST_INIT.format(modules=" ".join(_MODULES), gateway=_GATEWAY, state=STATE)
     files = {
         "init": init.encode(),
         "bin/busybox": (root / "bin/busybox").read_bytes(),

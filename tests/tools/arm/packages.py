@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from tools.arm.host import run
-from tools.arm.roots import PYTHON
+from tools.arm.roots import PYTHON, compile_python
 
 _MACHINES: Final = {"arm64": "aarch64", "armhf": "armv7l"}
 _GLIBC_MINORS: Final = (36, 35, 34, 31, 28, 27, 26, 24, 17)
@@ -51,11 +51,14 @@ def build_site(architecture: str, wheel: Path, cache: Path) -> Path:
         _install(architecture, unfinished, *wanted)
         if alone:
             _install(architecture, unfinished, "--no-deps", *alone)
+        compile_python(unfinished)
         unfinished.rename(packages)
     site = cache / f"site-{architecture}"
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(packages, site, symlinks=True)
     _install(architecture, site, "--no-deps", str(wheel))
+    for package in ("fitment_agent", "fitment_contract", "fitment_runtime"):
+        compile_python(site / package)
     return site
 
 
@@ -74,7 +77,7 @@ def _install(architecture: str, folder: Path, *wanted: str) -> None:
         terms += ["--abi", abi]
     for platform in platforms:
         terms += ["--platform", platform]
-    command = [*_pip("install"), "--upgrade", "--target", folder, *terms, *wanted]
+    command = [*_pip("install"), "--upgrade", "--no-compile", "--target", folder, *terms, *wanted]
     run(command, f"installing {' '.join(wanted)} for {machine}")
 
 
