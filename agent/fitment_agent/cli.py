@@ -13,7 +13,7 @@ from typing import Annotated, Final
 
 import typer
 
-from fitment_agent import cli_install, control, screens
+from fitment_agent import cli_install, control, facts_screen, screens
 from fitment_agent.cli_bench import bench
 from fitment_agent.cli_parts import (
     ConfigOption,
@@ -24,7 +24,6 @@ from fitment_agent.cli_parts import (
     RootOption,
     StateOption,
     print_result,
-    read_facts,
     read_state,
 )
 from fitment_agent.errors import (
@@ -140,11 +139,14 @@ def probe(
     facts: FactsOption = None,
     root_prefix: RootOption = None,
 ) -> None:
-    """Show exactly what the device would report about itself; nothing is sent."""
+    """Show exactly what the device would report about itself, and where each value is from.
+
+    Nothing is sent.
+    """
     flags = {"state_dir": state_dir, "facts_file": facts, "root_prefix": root_prefix}
     settings = load_settings(flags, config_file=config)
-    screen = screens.facts_screen(settings, read_facts(settings))
-    print_result(output, "DeviceFacts", screen, screens.facts_text)
+    screen = facts_screen.facts_screen(settings, facts_screen.read_device(settings))
+    print_result(output, "DeviceFacts", screen, facts_screen.facts_text)
 
 
 app.command()(bench)

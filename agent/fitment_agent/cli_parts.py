@@ -44,14 +44,9 @@ ModelArgument = Annotated[str, typer.Argument(help="The model's name.")]
 
 def read_facts(settings: Settings) -> DeviceFacts:
     """What this device is and has; runtimes are looked at by a worker unless they are declared."""
-    from fitment_agent.local_bench import look_at_runtimes
-    from fitment_agent.probe import make_probe
+    from fitment_agent.facts_screen import read_device
 
-    source = make_probe(settings)
-    facts = source.facts()
-    if source.declares_runtimes:
-        return facts
-    return facts.model_copy(update={"runtimes": look_at_runtimes()})
+    return read_device(settings).facts
 
 
 def read_state(settings: Settings) -> tuple[AgentState, Journal]:

@@ -16,7 +16,6 @@ from fitment_agent.activation import Pointers
 from fitment_agent.journal import Journal
 from fitment_agent.settings import Settings
 from fitment_agent.state import AgentState
-from fitment_contract.device import DeviceFacts
 
 Screen = dict[str, Any]
 
@@ -24,25 +23,6 @@ Screen = dict[str, Any]
 def as_json(kind: str, content: Mapping[str, Any]) -> str:
     """One object of the command line's JSON."""
     return json.dumps({"apiVersion": "fitment/v1", "kind": kind, **content}, indent=2, default=str)
-
-
-def facts_screen(settings: Settings, facts: DeviceFacts) -> Screen:
-    """Exactly what would be reported."""
-    return {
-        "device": settings.device_id,
-        "fingerprint": facts.fingerprint,
-        "facts": facts.model_dump(mode="json"),
-    }
-
-
-def facts_text(screen: Screen) -> str:
-    """Facts as dotted lines; what is missing with its reason."""
-    facts = dict(screen["facts"])
-    unknown = facts.pop("unknown")
-    rows = [("device", screen["device"]), ("fingerprint", screen["fingerprint"])]
-    rows += [(path, value) for path, value in _flat(facts) if value not in (None, "")]
-    rows += [(path, f"unknown: {reason}") for path, reason in sorted(unknown.items())]
-    return table(rows)
 
 
 def status_screen(settings: Settings, state: AgentState, journal: Journal) -> Screen:
@@ -124,15 +104,3 @@ def table(rows: Iterable[Sequence[Any]]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in cells
     )
-
-
-def _flat(value: Any, path: str = "") -> list[tuple[str, Any]]:
-    if isinstance(value, dict):
-        return [
-            row for key, item in value.items() for row in _flat(item, f"{path}.{key}".lstrip("."))
-        ]
-    if isinstance(value, list) and not any(isinstance(item, dict) for item in value):
-        return [(path, " ".join(map(str, value)))]
-    if isinstance(value, list):
-        return [row for item in value for row in _flat(item, f"{path}.{item.get('name', '')}")]
-    return [(path, value)]
