@@ -7,14 +7,14 @@ There is no series per device: fleets outgrow that, and `/v1/devices` has the de
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fitment_controller.domain import Evidence, FleetSummary, Page, Rollout
+from fitment_controller.domain import Evidence, FleetSummary, Page, Rollout, VariantCell
 from fitment_controller.service import FleetService
 from fitment_controller.views.rollouts import DONE
 
@@ -55,7 +55,12 @@ class FleetMetrics:
         self._decisions = self._counter(
             "fitment_selection_decisions", "Selections of plans", "model", "outcome", "reason"
         )
-        labels = ["class", "model", "variant"]
+        self._benchmarks = self._counter(
+            "fitment_benchmarks",
+            "Benchmarks of devices; an invalid one proves nothing",
+            *("class", "model", "mode", "result"),
+        )
+        labels = ["class", "model", "variant", "simulated"]
         self._latency = Histogram(
             "fitment_benchmark_p95_seconds",
             "The 95th percentile of latency that each benchmark on a device found",
@@ -66,6 +71,18 @@ class FleetMetrics:
         self._accuracy = Gauge(
             "fitment_benchmark_accuracy_ratio",
             "Accuracy on the shipped data in the newest benchmark",
+            labels,
+            registry=self.registry,
+        )
+        self._energy = Gauge(
+            "fitment_benchmark_energy_joules",
+            "Energy of one inference above idle in the newest benchmark that metered it",
+            labels,
+            registry=self.registry,
+        )
+        self._retention = Gauge(
+            "fitment_benchmark_retention_ratio",
+            "Speed at the end over speed at the start of the newest full benchmark",
             labels,
             registry=self.registry,
         )
@@ -87,15 +104,22 @@ class FleetMetrics:
         self._bytes.labels(region, encoding).inc(max(0, size_bytes))
 
     def benchmarked(self, evidence: Evidence) -> None:
-        """A device measured a variant. Reports that prove nothing are not shown."""
+        """A device measured a variant. Of reports that prove nothing only the count is shown."""
         report = evidence.report
+        result = "valid" if report.valid else "invalid"
+        place = (evidence.device_class, report.model)
+        self._benchmarks.labels(*place, report.mode.value, result).inc()
         if not report.valid:
             return
-        labels = (evidence.device_class, report.model, report.variant)
+        labels = (*place, report.variant, str(report.simulated).lower())
         self._latency.labels(*labels).observe(report.latency.p95_seconds)
         score = report.score()
         if score is not None:
             self._accuracy.labels(*labels).set(score.value)
+        if report.energy is not None:
+            self._energy.labels(*labels).set(report.energy.joules_per_inference)
+        if report.sustained is not None:
+            self._retention.labels(*labels).set(report.sustained.retention)
 
     def decided(self, model: str, outcome: str, reason: str) -> None:
         """A plan placed a device, or could not."""
@@ -128,7 +152,7 @@ class FleetCollector(Collector):
         """All gauges, and the counters that the service and the gateway keep."""
         summary = self._service.fleet_summary()
         yield _devices(summary)
-        yield _assignments(summary)
+        yield from _variants(summary)
         yield from _rollouts(self._active_rollouts())
         intake = self._service.intake()
         yield _counts("fitment_messages_received", "Messages taken in", "type", intake.received)
@@ -160,15 +184,42 @@ def _devices(summary: FleetSummary) -> Metric:
     return family
 
 
-def _assignments(summary: FleetSummary) -> Metric:
-    family = GaugeMetricFamily(
+def _variants(summary: FleetSummary) -> Iterable[Metric]:
+    """What devices use, what holds their deployments back, and which of two variants is in use."""
+    yield _summed(
         "fitment_assignments",
         "Devices whose applications use a variant, by the phase of their newest deployment",
-        labels=["region", "class", "model", "variant", "phase"],
+        ("variant", "phase"),
+        ((cell, (cell.variant or "", cell.phase)) for cell in summary.variants),
     )
-    for cell in summary.variants:
-        labels = [cell.region, cell.device_class, cell.model, cell.variant or "", cell.phase]
-        family.add_metric(labels, cell.count)
+    yield _summed(
+        "fitment_waiting_devices",
+        "Devices whose deployment waits for a condition",
+        ("reason",),
+        ((cell, (cell.wait_reason,)) for cell in summary.variants if cell.wait_reason),
+    )
+    yield _summed(
+        "fitment_power_mode_devices",
+        "Devices with two variants, by the one that is in use",
+        ("mode",),
+        ((cell, (cell.mode,)) for cell in summary.variants if cell.mode),
+    )
+
+
+def _summed(
+    name: str,
+    help: str,
+    labels: Sequence[str],
+    cells: Iterable[tuple[VariantCell, tuple[str, ...]]],
+) -> Metric:
+    """Devices per region, class, model and `labels`: cells tell more apart than one gauge shows."""
+    counts: dict[tuple[str, ...], int] = {}
+    for cell, values in cells:
+        key = (cell.region, cell.device_class, cell.model, *values)
+        counts[key] = counts.get(key, 0) + cell.count
+    family = GaugeMetricFamily(name, help, labels=["region", "class", "model", *labels])
+    for key, count in counts.items():
+        family.add_metric(key, count)
     return family
 
 

@@ -116,3 +116,16 @@ def import_blobs(folder: Path, blobs: BlobStore) -> Portfolio:
                 f"{path} is damaged: {error.fault}", "Run `fitment compress` again"
             ) from None
     return portfolio
+
+
+def numbered(portfolio: Portfolio, version: int) -> Portfolio:
+    """The portfolio as version `version`, its variants included."""
+    entries = tuple(
+        entry.model_copy(
+            update={"variant": entry.variant.model_copy(update={"model_version": version})}
+        )
+        if entry.variant
+        else entry
+        for entry in portfolio.entries
+    )
+    return portfolio.model_copy(update={"model_version": version, "entries": entries})

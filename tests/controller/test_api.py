@@ -238,12 +238,33 @@ def test_a_rollout_from_plan_to_proof(
     assert (model["active"], model["phase"], model["in_step"]) == (wanted, "active", True)
     assert model["accuracy"] == pytest.approx(0.868)
     assert page["events"]
-    assert page["evidence"]
+    assert page["benchmarks"][0]["usable"] is True
     running = {row["name"]: row["device_count"] for row in pushed_variants(http)}
     assert running[wanted] == 1
     assert_error(http.post(f"/v1/rollouts/{id}/pause"), 409, "conflict")
     assert_error(http.post("/v1/rollouts/none/pause"), 404, "not_found")
     check_scrape(http, wanted)
+
+
+def test_a_device_measures_when_it_is_asked(
+    http: httpx.Client, device: ScriptedDevice, pushed: dict[str, Any]
+) -> None:
+    where = "/v1/devices/pi-1/benchmarks"
+    wait_for(lambda: "activity" in device.active, "the rollout before")
+    asked = http.post(where, json={"mode": "full"})
+    assert asked.status_code == 202, asked.text
+    assert (asked.json()["kind"], asked.json()["model"]) == ("BenchmarkRequest", "activity")
+    wait_for(lambda: http.get(where).json()["items"][0]["mode"] == "full", "the result")
+    (newest, *_) = http.get(where, params={"model": "activity"}).json()["items"]
+    assert newest["energy"]["meter"] == "ina3221"
+    assert newest["sustained"]["retention"] == 0.97
+    assert http.get(where, params={"model": "keyword"}).json()["items"] == []
+    text = http.get("/metrics").text
+    assert re.search(r'fitment_benchmark_energy_joules{.*simulated="true".*} 0.0123', text)
+    assert_error(http.post(where, json={"model": "keyword"}), 404, "not_found")
+    assert_error(http.post(where, json={"mode": "endless"}), 400, "bad_request")
+    assert_error(http.post("/v1/devices/nobody/benchmarks", json={}), 404, "not_found")
+    assert_error(http.get("/v1/devices/nobody/benchmarks"), 404, "not_found")
 
 
 def pushed_variants(http: httpx.Client) -> list[dict[str, Any]]:

@@ -28,7 +28,8 @@ pytestmark = pytest.mark.system
 
 @pytest.fixture(scope="module")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[UpProcess]:
-    with UpProcess(tmp_path_factory.mktemp("up") / "data") as up:
+    """Its devices are scripted and say nothing by themselves, so silence means nothing here."""
+    with UpProcess(tmp_path_factory.mktemp("up") / "data", "--lease-seconds", "600") as up:
         yield up
 
 
@@ -263,6 +264,36 @@ def test_a_rollout_waits_for_its_end_one_line_per_change(
     assert [json.loads(line)["state"] for line in again.stdout.splitlines()] == ["completed"]
     assert run(up, "rollout", "resume", id).returncode == 5
     assert run(up, "device", "get", "good-1").stdout.count("active") >= 1
+
+
+def test_a_device_measures_and_the_result_is_waited_for(
+    up: UpProcess, fleet: dict[str, ScriptedDevice], model: str
+) -> None:
+    run(up, "rollout", "start", "-m", model, "-l", "id=good-2", "-w", "--timeout", "60")
+    quick = run(up, "device", "benchmark", "good-2")
+    assert (quick.returncode, quick.stdout) == (0, "")
+    assert f"asked good-2 for a quick benchmark of {model}" in quick.stderr
+    full = run(up, "device", "benchmark", "good-2", model, "--full", "--wait", "--timeout", "60")
+    assert full.returncode == 0, full.stderr
+    for words in (
+        "812.0 per second over 60 s; at its end 97.0 % of the speed at its start",
+        "12.30 mJ per inference by ina3221 VDD_IN (5.10 W busy, 2.20 W idle)",
+        "valid",
+    ):
+        assert words in full.stdout
+    page = run(up, "device", "get", "good-2").stdout
+    assert "97.0 %" in page
+    assert "benchmark-requested" in page
+
+    fleet["good-2"].unsteady.add(model)
+    spoilt = run(up, "device", "benchmark", "good-2", "-w", "--timeout", "60", "-o", "json")
+    assert spoilt.returncode == 1
+    assert "it proves nothing: the governor changed" in spoilt.stderr
+    found = json.loads(spoilt.stdout)
+    assert (found["kind"], found["usable"], found["attempts"]) == ("Benchmark", False, 3)
+    assert "invalid: the governor changed" in run(up, "device", "get", "good-2").stdout
+    assert run(up, "device", "benchmark", "bad-1", "-w").returncode == 5, "it runs nothing"
+    assert run(up, "device", "benchmark", "nobody").returncode == 3
 
 
 def test_a_failed_gate_is_status_7_and_is_explained(

@@ -10,6 +10,7 @@ from fitment_controller.domain import Evidence
 from fitment_controller.metrics import FleetMetrics
 from fitment_controller.service.ports import FleetObserver
 from support.contract_samples import MOMENT, REPORT
+from support.edge_device import ENERGY, SUSTAINED
 
 
 def samples(metrics: FleetMetrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -50,15 +51,32 @@ def test_events_become_counters_with_their_labels() -> None:
     assert found["fitment_build_info", (("version", "1.2.3"),)] == 1
 
 
+def counted(result: str) -> tuple[tuple[str, str], ...]:
+    labels = (("class", "pi-5"), ("mode", "quick"), ("model", "activity"))
+    return (*labels, ("result", result))
+
+
 def test_benchmarks_that_prove_nothing_are_not_shown() -> None:
     metrics = FleetMetrics("1")
-    labels = (("class", "pi-5"), ("model", "activity"), ("variant", REPORT.variant))
+    labels = (
+        *(("class", "pi-5"), ("model", "activity"), ("simulated", "true")),
+        ("variant", REPORT.variant),
+    )
     metrics.benchmarked(evidence(valid=False))
-    assert ("fitment_benchmark_accuracy_ratio", labels) not in samples(metrics)
+    found = samples(metrics)
+    assert ("fitment_benchmark_accuracy_ratio", labels) not in found
+    assert found["fitment_benchmarks_total", counted("invalid")] == 1
     metrics.benchmarked(evidence(valid=True))
     found = samples(metrics)
     assert found["fitment_benchmark_accuracy_ratio", labels] == 0.868
     assert found["fitment_benchmark_p95_seconds_count", labels] == 1
+    assert found["fitment_benchmarks_total", counted("valid")] == 1
+    assert ("fitment_benchmark_energy_joules", labels) not in found, "no meter, no number"
+    metered = REPORT.model_copy(update={"energy": ENERGY, "sustained": SUSTAINED})
+    metrics.benchmarked(evidence(valid=True).model_copy(update={"report": metered}))
+    found = samples(metrics)
+    assert found["fitment_benchmark_energy_joules", labels] == 0.0123
+    assert found["fitment_benchmark_retention_ratio", labels] == 0.97
 
 
 def test_names_follow_the_conventions() -> None:

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from fitment_contract.messages import Bench, CommandName
+from fitment_contract.benchmark import BenchmarkMode
+from fitment_contract.messages import Bench, CommandName, Event, Waiting, WaitReason
 from fitment_contract.phase import FailureReason, Phase
 from fitment_controller.domain import (
     DeviceFilter,
@@ -16,7 +17,14 @@ from fitment_controller.domain import (
     RolloutState,
     StratumState,
 )
-from fitment_controller.errors import MissingBlobs, NotFoundError, PlanRefused, TransitionRefused
+from fitment_controller.errors import (
+    ConflictError,
+    MissingBlobs,
+    NotFoundError,
+    PlanRefused,
+    TransitionRefused,
+)
+from fitment_controller.metrics import FleetCollector
 from support.core_fleet import (
     MODEL,
     FakeDevice,
@@ -360,7 +368,7 @@ def test_evidence_is_kept_once_and_changes_the_next_pick(hq: Headquarters) -> No
         variant = variants[name]
         assert variant is not None
         report = make_report(variant, fingerprint=device.facts.fingerprint, p95=p95)
-        bench = Bench(**device._envelope(), report=report)
+        bench = Bench(**device.envelope(), report=report)
         hq.service.receive([bench, bench])
     assert len(hq.service.evidence(MODEL)) == 2
     selection = hq.service.why("pi", MODEL)
@@ -377,7 +385,7 @@ def test_declared_facts_make_a_report_simulated_whatever_it_says(hq: Headquarter
     variant = make_portfolio().entries[0].variant
     assert variant is not None
     report = make_report(variant, fingerprint=device.facts.fingerprint, simulated=False)
-    hq.service.receive([Bench(**device._envelope(), report=report)])
+    hq.service.receive([Bench(**device.envelope(), report=report)])
     assert hq.service.evidence(MODEL)[0].report.simulated
 
 
@@ -390,6 +398,78 @@ def test_a_device_behind_or_ahead_is_told_again(hq: Headquarters) -> None:
     hq.service.receive([device.birth()])
     hq.service.tick()
     assert hq.told(device).generation == 8
+
+
+def test_a_benchmark_is_asked_of_a_device_that_is_there_and_runs_something(
+    hq: Headquarters,
+) -> None:
+    hq.push()
+    device = hq.device("pi")
+
+    def ask(model: str | None = None) -> None:
+        hq.service.request_benchmark("pi", model, BenchmarkMode.FULL, "ann")
+
+    with pytest.raises(ConflictError, match="runs none yet"):
+        ask()
+    hq.begin()
+    hq.settle([device])
+    ask()
+    (command,) = hq.publisher.commands
+    assert (command.name, command.model, command.mode) == (
+        *(CommandName.BENCHMARK, MODEL),
+        BenchmarkMode.FULL,
+    )
+    assert command.expires_at is not None
+    assert hq.service.recent_events(1)[0].name == "benchmark-requested"
+    with pytest.raises(NotFoundError, match="It runs activity"):
+        ask("keyword")
+    device.models["keyword"] = device.models[MODEL].model_copy(update={"model": "keyword"})
+    hq.service.receive([device.reported()])
+    with pytest.raises(ConflictError, match="It runs activity, keyword: name one"):
+        ask()
+    hq.publisher.connected = False
+    with pytest.raises(ConflictError, match="broker"):
+        ask(MODEL)
+    hq.service.receive([device.death()])
+    with pytest.raises(ConflictError, match="pi is offline"):
+        ask(MODEL)
+    assert len(hq.publisher.commands) == 1
+
+
+def test_what_waits_and_for_what_is_counted_in_the_fleet(hq: Headquarters) -> None:
+    hq.push()
+    devices = [hq.device(f"pi-{n}") for n in range(3)]
+    hq.begin(canary_count=3)
+    for number, device in enumerate(devices):
+        device.take(hq.told(device), Phase.WAITING)
+        reason = WaitReason.BATTERY if number else WaitReason.WINDOW
+        waiting = Waiting(reason=reason, detail="12 % left", until=hq.clock.now)
+        device.models[MODEL] = device.models[MODEL].model_copy(update={"waiting": waiting})
+    hq.service.receive([device.reported() for device in devices])
+    cells = hq.service.fleet_summary().variants
+    assert {(cell.wait_reason, cell.count) for cell in cells} == {("battery", 2), ("window", 1)}
+    collector = FleetCollector(hq.service, lambda: True, dict)
+    families = {family.name: family for family in collector.collect()}
+    waits = families["fitment_waiting_devices"].samples
+    assert {(s.labels["reason"], s.value) for s in waits} == {("battery", 2), ("window", 1)}
+    assert [s.value for s in families["fitment_assignments"].samples] == [3], "one series for all"
+    hq.service.tick()
+    (member, *_) = hq.service.rollout_members(hq.service.rollouts().items[0].id).items
+    assert member.reason.startswith("waiting: outside its hours: 12 % left; until 2026-03-01")
+    logged = [entry.message for entry in hq.service.events() if entry.name == "phase-changed"]
+    assert any("battery: 12 % left; until" in line for line in logged)
+
+
+def test_a_switch_of_power_is_a_line_in_the_log(hq: Headquarters) -> None:
+    device = hq.device("pi")
+    hq.service.receive(
+        [
+            Event(**device.envelope(), name="power-switch", detail="activity: student, on battery"),
+            Event(**device.envelope(), name="power-switch"),
+        ]
+    )
+    entries = [entry for entry in hq.service.events() if entry.name == "power-switch"]
+    assert [entry.message for entry in entries] == ["activity: student, on battery", "power-switch"]
 
 
 def test_lists_are_paged_and_filtered(hq: Headquarters) -> None:

@@ -74,6 +74,7 @@ def test_a_database_of_the_first_schema_keeps_its_devices(tmp_path: Path) -> Non
         connection.execute("ALTER TABLE devices DROP COLUMN interval_seconds")
         connection.execute("ALTER TABLE reported DROP COLUMN wait_reason")
         connection.execute("ALTER TABLE reported DROP COLUMN mode")
+        connection.execute("DROP INDEX ix_evidence_device")
         connection.execute("UPDATE alembic_version SET version_num = '0001'")
     store = Store(f"sqlite:///{path}")
     with store.begin() as rows:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fitment_contract.messages import ActiveVariant, EventLevel
+from fitment_contract.messages import (
+    ActiveVariant,
+    EventLevel,
+    PowerMode,
+    Waiting,
+    WaitReason,
+)
+from fitment_contract.phase import Phase
 from fitment_controller.domain import (
     Assigned,
     Device,
     DeviceModel,
     DeviceVitals,
+    Evidence,
     FleetCell,
     FleetSummary,
     GateResult,
     GateVerdict,
     LogEntry,
+    LowPowerRef,
     Member,
     MemberState,
     ReportedModel,
@@ -27,12 +36,13 @@ from fitment_controller.domain import (
     RolloutState,
     Stratum,
     VariantRef,
+    waiting_words,
 )
-from fitment_controller.views.devices import device_row, model_on_device
+from fitment_controller.views.devices import device_detail, device_row, model_on_device
 from fitment_controller.views.envelope import listing, single
 from fitment_controller.views.rollouts import DONE, explain_rollout, rollout_row
 from fitment_controller.views.status import BrokerStatus, fleet_status
-from support.contract_samples import DIGEST, FACTS, MOMENT, STATES
+from support.contract_samples import DIGEST, FACTS, MOMENT, REPORT, STATES
 
 DEVICE = Device(
     id="pi-5",
@@ -127,6 +137,81 @@ def test_waiting_says_why_and_until_when() -> None:
     row = model_on_device(DeviceModel(device="pi-5", model="keyword", reported=reported(1)))
     assert row.waiting is not None
     assert row.waiting.detail == "12 % left, 30 % asked"
+
+
+def test_waiting_is_said_in_words_and_only_while_it_lasts() -> None:
+    until = MOMENT.replace(hour=22, tzinfo=timezone(timedelta(hours=-2)))
+    waiting = Waiting(reason=WaitReason.WINDOW, detail="opens at 22:00", until=until)
+    state = STATES[1].model_copy(update={"waiting": waiting})
+    found = reported(1).model_copy(update={"state": state})
+    row = model_on_device(DeviceModel(device="pi-5", model="keyword", reported=found))
+    assert row.waits == (
+        "outside its hours: opens at 22:00; until 2026-11-24 00:00 UTC at the latest"
+    )
+    fetching = state.model_copy(update={"phase": Phase.FETCHING})
+    found = found.model_copy(update={"state": fetching})
+    row = model_on_device(DeviceModel(device="pi-5", model="keyword", reported=found))
+    assert (row.waits, row.waiting) == (None, None)
+
+
+def test_every_wait_reason_has_its_words() -> None:
+    spoken = {waiting_words(Waiting(reason=reason, detail="x")) for reason in WaitReason}
+    assert len(spoken) == len(WaitReason)
+
+
+@pytest.mark.parametrize(
+    ("mode", "in_use"), [(PowerMode.NORMAL, "fp32"), (PowerMode.LOW_POWER, "student")]
+)
+def test_a_pair_shows_both_and_the_one_in_use(mode: PowerMode, in_use: str) -> None:
+    fp32 = ActiveVariant(variant="fp32", model_version=3, digest=DIGEST, generation=7, since=MOMENT)
+    student = fp32.model_copy(update={"variant": "student", "digest": "a" * 64})
+    state = STATES[0].model_copy(update={"active": fp32, "low_power": student, "mode": mode})
+    second = LowPowerRef(variant="student", digest="a" * 64, below_charge_ratio=0.3)
+    pair = ASSIGNED.model_copy(
+        update={"ref": ASSIGNED.ref.model_copy(update={"low_power": second})}
+    )
+    found = reported(0).model_copy(update={"state": state})
+    row = model_on_device(
+        DeviceModel(device="pi-5", model="activity", assigned=pair, reported=found)
+    )
+    assert (row.active, row.low_power, row.mode, row.in_use) == (
+        *("fp32", "student", mode.value),
+        in_use,
+    )
+    assert row.in_step, "switching is not drifting"
+    alone = state.model_copy(update={"low_power": None, "mode": None})
+    found = found.model_copy(update={"state": alone})
+    row = model_on_device(
+        DeviceModel(device="pi-5", model="activity", assigned=pair, reported=found)
+    )
+    assert not row.in_step, "the second is missing"
+
+
+def test_a_benchmark_that_proves_nothing_is_shown_with_its_reason() -> None:
+    spoilt = REPORT.model_copy(
+        update={"valid": False, "invalid_reason": "throttled", "attempts": 3}
+    )
+    state = STATES[0].model_copy(update={"benchmark": spoilt})
+    found = reported(0).model_copy(update={"state": state})
+    model = model_on_device(DeviceModel(device="pi-5", model="activity", reported=found))
+    assert model.unusable_reason == "throttled"
+    evidence = [
+        Evidence(
+            report=report,
+            device="pi-5",
+            device_class="pi-5",
+            region="eu-west",
+            received_at=MOMENT,
+        )
+        for report in (spoilt, REPORT, REPORT.model_copy(update={"protocol": "fitment-bench/1"}))
+    ]
+    page = device_detail(DEVICE, [], [], evidence)
+    assert [(row.usable, row.unusable_reason) for row in page.benchmarks] == [
+        (False, "throttled"),
+        (True, None),
+        (False, "measured by fitment-bench/1"),
+    ]
+    assert page.benchmarks[0].attempts == 3
 
 
 def test_newer_vitals_win_over_the_facts_and_missing_ones_do_not() -> None:

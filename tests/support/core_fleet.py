@@ -261,7 +261,7 @@ class FakeDevice:
         self.interval_seconds: float | None = None
         self._clock = clock or Clock()
 
-    def _envelope(self) -> dict[str, Any]:
+    def envelope(self) -> dict[str, Any]:
         self.sequence += 1
         return {
             "device": self.id,
@@ -272,7 +272,7 @@ class FakeDevice:
 
     def birth(self) -> Birth:
         return Birth(
-            **self._envelope(),
+            **self.envelope(),
             agent_version="0.1.0",
             facts=self.facts,
             generation=self.generation,
@@ -281,13 +281,13 @@ class FakeDevice:
         )
 
     def death(self, session: int | None = None) -> Death:
-        fields = self._envelope()
+        fields = self.envelope()
         return Death(**{**fields, "session": self.session if session is None else session})
 
     def vitals(self) -> Vitals:
         digest = state_digest(self.generation, tuple(self.models.values()))
         return Vitals(
-            **self._envelope(),
+            **self.envelope(),
             state_digest=digest,
             uptime_seconds=1.0,
             interval_seconds=self.interval_seconds,
@@ -295,7 +295,7 @@ class FakeDevice:
 
     def reported(self) -> Reported:
         return Reported(
-            **self._envelope(), generation=self.generation, models=tuple(self.models.values())
+            **self.envelope(), generation=self.generation, models=tuple(self.models.values())
         )
 
     def take(self, desired: Desired, phase: Phase = Phase.OFFERED) -> None:

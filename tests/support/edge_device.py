@@ -6,13 +6,17 @@ import threading
 from collections.abc import Callable
 
 from fitment_contract.base import utc_now
+from fitment_contract.benchmark import BenchmarkMode, EnergyUse, Sustained
 from fitment_contract.codec import channel_of, decode, encode
 from fitment_contract.device import DeviceFacts
 from fitment_contract.messages import (
     ActiveVariant,
     Assignment,
+    Bench,
     Birth,
+    Command,
     Desired,
+    Event,
     Failure,
     ModelState,
     Reported,
@@ -23,6 +27,18 @@ from fitment_contract.topics import DownChannel, UpChannel
 from fitment_controller.broker.base import BrokerEndpoint
 from support.contract_samples import FACTS, REPORT
 from support.edge_mqtt import TOPICS, MqttPeer, wait_for
+
+SUSTAINED = Sustained(throughput_per_second=812.0, retention=0.97, seconds=60.0)
+ENERGY = EnergyUse(
+    joules_per_inference=0.0123,
+    idle_watts=2.2,
+    busy_watts=5.1,
+    meter="ina3221",
+    channel="VDD_IN",
+    seconds=10.0,
+    count=8000,
+    samples=100,
+)
 
 
 class ScriptedDevice:
@@ -53,6 +69,8 @@ class ScriptedDevice:
         self._fails = fails
         self._states: dict[str, ModelState] = {}
         self._sequence = 0
+        self.unsteady: set[str] = set()
+        """Models whose benchmarks come out invalid."""
         self._answered = 0
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -68,6 +86,7 @@ class ScriptedDevice:
             )
         )
         self.peer.subscribe(TOPICS.down(self.id, DownChannel.DESIRED), qos=0)
+        self.peer.subscribe(TOPICS.down(self.id, DownChannel.COMMAND), qos=1)
         self._thread.start()
         return self
 
@@ -86,19 +105,41 @@ class ScriptedDevice:
 
     def _run(self) -> None:
         while not self._stopping.wait(0.01):
-            received = list(self.peer.received)
-            if len(received) > self._answered:
-                self._answered = len(received)
-                topic, payload, _ = received[-1]
+            received = list(self.peer.received)[self._answered :]
+            self._answered += len(received)
+            for topic, payload, _ in received:
                 message = decode(TOPICS.parse(topic), payload)
                 if isinstance(message, Desired) and not self._mute:
                     self._answer(message)
+                elif isinstance(message, Command) and message.model is not None:
+                    self._measure(message, message.model)
 
     def _answer(self, desired: Desired) -> None:
         for assignment in desired.assignments:
             self._states[assignment.model] = self._state(desired.generation, assignment)
         models = tuple(self._states.values())
         self._say(Reported(**self._header(), generation=desired.generation, models=models))
+
+    def _measure(self, command: Command, model: str) -> None:
+        """Answer a command to benchmark: a full one says what it sustained and what it took."""
+        active = self._states[model].active
+        if command.mode is None or active is None:
+            detail = "nothing is active"
+            self._say(Event(**self._header(), name="benchmark-failed", detail=detail))
+            return
+        changes: dict[str, object] = {
+            "id": f"{self.id}-{command.id}",
+            "mode": command.mode,
+            "model": model,
+            "variant": active.variant,
+            "digest": active.digest,
+            "fingerprint": self._facts.fingerprint,
+        }
+        if command.mode is BenchmarkMode.FULL:
+            changes |= {"sustained": SUSTAINED, "energy": ENERGY}
+        if model in self.unsteady:
+            changes |= {"valid": False, "invalid_reason": "the governor changed", "attempts": 3}
+        self._say(Bench(**self._header(), report=REPORT.model_copy(update=changes)))
 
     def _state(self, generation: int, assignment: Assignment) -> ModelState:
         variant = assignment.variant

@@ -13,10 +13,20 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from fitment_contract.base import Name, Record
+from fitment_contract.benchmark import BenchmarkMode
 from fitment_controller.api.failures import RequestError
-from fitment_controller.api.requests import MAX_PAGE, device_filter, number, page_of
+from fitment_controller.api.requests import (
+    MAX_PAGE,
+    actor_of,
+    device_filter,
+    number,
+    page_of,
+    read_record,
+)
 from fitment_controller.domain import LogEntry, Selection
 from fitment_controller.service import FleetService
+from fitment_controller.views.benchmarks import benchmark_row
 from fitment_controller.views.devices import device_detail, device_row
 from fitment_controller.views.envelope import listing, single
 from fitment_controller.views.status import FleetStatus
@@ -25,6 +35,17 @@ MAX_WAIT_SECONDS: Final = 60
 _POLL_SECONDS = 0.25
 _KEEPALIVE_SECONDS = 15.0
 _HISTORY_COUNT = 20
+
+
+class MeasureRequest(Record):
+    """What a device is to measure.
+
+    Attributes:
+        model: None for the only one that it runs.
+    """
+
+    model: Name | None = None
+    mode: BenchmarkMode = BenchmarkMode.QUICK
 
 
 class FleetApi:
@@ -53,6 +74,8 @@ class FleetApi:
             Route("/v1/devices", self.devices),
             Route("/v1/devices/{id}", self.device),
             Route("/v1/devices/{id}/why", self.why),
+            Route("/v1/devices/{id}/benchmarks", self.benchmarks),
+            Route("/v1/devices/{id}/benchmarks", self.measure, methods=["POST"]),
             Route("/v1/events", self.events),
         ]
 
@@ -74,11 +97,7 @@ class FleetApi:
         device = self._service.device(id)
         models = self._service.assignments([id]).get(id, ())
         events = self._service.recent_events(_HISTORY_COUNT, device=id)
-        evidence = [
-            found
-            for model in models
-            for found in self._service.evidence(model.model, device=id, limit=_HISTORY_COUNT)
-        ]
+        evidence = self._service.benchmarks(id, limit=_HISTORY_COUNT)
         return JSONResponse(single("Device", device_detail(device, models, events, evidence)))
 
     def why(self, request: Request) -> Response:
@@ -87,6 +106,25 @@ class FleetApi:
         model = query.get("model") or self._only_model(id)
         selection: Selection = self._service.why(id, model, query.get("objective"))
         return JSONResponse({**single("Selection", selection), "device": id})
+
+    def benchmarks(self, request: Request) -> Response:
+        """What one device measured, newest first."""
+        query = request.query_params
+        limit, _ = page_of(query)
+        found = self._service.benchmarks(request.path_params["id"], query.get("model"), limit)
+        return JSONResponse(listing("BenchmarkList", map(benchmark_row, found)))
+
+    async def measure(self, request: Request) -> Response:
+        """Asks the device to measure what it runs; the answer says under which id it was asked."""
+        wanted = await read_record(request, MeasureRequest)
+        command = await run_in_threadpool(
+            self._service.request_benchmark,
+            request.path_params["id"],
+            wanted.model,
+            wanted.mode,
+            actor_of(request),
+        )
+        return JSONResponse(single("BenchmarkRequest", command), 202)
 
     async def events(self, request: Request) -> Response:
         """The log: newest (`recent`), after an id (`after`, waiting up to `wait`), or a stream."""

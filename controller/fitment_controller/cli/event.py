@@ -70,4 +70,4 @@ def _print(entry: Item, format: Format) -> None:
     where = entry["device"] or entry["rollout"] or entry["actor"]
     level = output.paint(output.state(entry["level"]), 9)
     moment = entry["at"][:19].replace("T", " ")
-    output.write(f"{moment}  {level}  {where}  {entry['message']}")
+    output.write(f"{moment}  {level}  {where}  {entry['name']}  {entry['message']}")

@@ -21,7 +21,10 @@ Column = tuple[str, Callable[[Item], str]]
 _COLOURS: Final = {"green": "32", "yellow": "33", "red": "31", "dim": "2"}
 _GLYPHS: Final = {"green": ("✔", "+"), "yellow": ("…", "~"), "red": ("✖", "!"), "dim": ("·", "-")}
 _MOODS: Final = {
-    "green": {"active", "completed", "succeeded", "pass", "chosen", "online", "listed", "info"},
+    "green": {
+        *("active", "completed", "succeeded", "pass", "chosen", "online", "listed", "info"),
+        *("valid",),
+    },
     "red": {
         *("rolled_back", "failed", "timed_out", "fail", "rejected", "offline", "aborted"),
         *("reverted", "error", "unreached"),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from fitment_controller.cli import output
-from fitment_controller.cli.output import Item, duration, number, percent, plain, size
+from fitment_controller.cli.output import Item, duration, number, plain, size
+from fitment_controller.cli.words import low_power_limits
 
 
 def plan(document: Item) -> Iterator[str]:
@@ -83,16 +84,6 @@ def _low_power(document: Item) -> Iterator[str]:
             ],
             document["without_low_power"],
         )
-
-
-def low_power_limits(limits: Item) -> str:
-    """When a second variant is used: `below 30.0 %, above 70 °C`."""
-    charge, temperature = limits["below_charge_ratio"], limits["above_temperature_celsius"]
-    words = [
-        f"below {percent(charge)} charge" if charge is not None else "",
-        f"above {temperature:g} °C" if temperature is not None else "",
-    ]
-    return ", ".join(word for word in words if word)
 
 
 def listing(document: Item) -> list[str]:

@@ -10,7 +10,7 @@ from fitment_contract.messages import ActiveVariant, ModelState
 from fitment_contract.phase import Phase
 from fitment_controller.decisions.evidence import usable
 from fitment_controller.decisions.transitions import MEMBER, MemberEvent, move
-from fitment_controller.domain import Member, MemberState
+from fitment_controller.domain import Member, MemberState, waiting_words
 
 TIMEOUT = "timeout"
 """The failure of a device that was not proved by its deadline."""
@@ -103,7 +103,7 @@ def _progress(member: Member, seen: Observation, state: ModelState | None) -> st
         return "no answer yet" if seen.online else "offline, no answer yet"
     where = state.phase.value
     if state.waiting is not None:
-        where = f"waiting ({state.waiting.reason.value}): {state.waiting.detail}"
+        where = f"waiting: {waiting_words(state.waiting)}"
     elif state.phase is Phase.ACTIVE:
         where = f"active, not proved: {_unproved(member, state)}"
     return where if seen.online else f"offline, last {where}"

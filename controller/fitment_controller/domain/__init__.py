@@ -52,6 +52,7 @@ from fitment_controller.domain.selection import (
     Selection,
     Verdict,
 )
+from fitment_controller.domain.words import waiting_words
 
 __all__ = [
     "Assigned",
@@ -96,4 +97,5 @@ __all__ = [
     "VariantRef",
     "Verdict",
     "in_use_of",
+    "waiting_words",
 ]

@@ -16,16 +16,18 @@ from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from fitment_contract.messages import Command, CommandName, EventLevel, UpMessage
+from fitment_contract.benchmark import BenchmarkMode
+from fitment_contract.messages import Command, EventLevel, UpMessage
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.blobs import BlobStore
 from fitment_controller.decisions.desired import Delivery
 from fitment_controller.decisions.plan import make_plan
 from fitment_controller.decisions.rollout import Step, abort, advance, begin, pause, resume
 from fitment_controller.domain import LogEntry, ModelVersion, Plan, Rollout, RolloutRequest
-from fitment_controller.errors import MissingBlobs, NotFoundError, PlanRefused
+from fitment_controller.errors import ConflictError, MissingBlobs, NotFoundError, PlanRefused
 from fitment_controller.profiles import Profiles
-from fitment_controller.registry import artifacts_of, check_portfolio, missing_from
+from fitment_controller.registry import artifacts_of, check_portfolio, missing_from, numbered
+from fitment_controller.service.device_commands import benchmark_command, report_command
 from fitment_controller.service.dispatch import carry_out, hand_over, observations
 from fitment_controller.service.intake import Intake
 from fitment_controller.service.planning import gather, measured_before
@@ -103,7 +105,7 @@ class FleetService(FleetQuestions):
                 self._dropped["not_stored"] += 1
                 return
         for device in sorted(ask):
-            self._publisher.publish(self._ask_report(device))
+            self._publisher.publish(report_command(device, self._clock()))
 
     def tick(self) -> None:
         """Expire leases, advance rollouts, publish what was not handed over. Twice a second."""
@@ -148,13 +150,13 @@ class FleetService(FleetQuestions):
             raise MissingBlobs(missing)
         with self._lock, self._store.begin() as rows:
             newest = rows.models.get(portfolio.model, None)
-            if newest is not None and newest.portfolio == _numbered(portfolio, newest.version):
+            if newest is not None and newest.portfolio == numbered(portfolio, newest.version):
                 return newest
             number = newest.version + 1 if newest else 1
             version = ModelVersion(
                 model=portfolio.model,
                 version=number,
-                portfolio=_numbered(portfolio, number),
+                portfolio=numbered(portfolio, number),
                 pushed_at=self._clock(),
                 actor=actor,
             )
@@ -227,6 +229,29 @@ class FleetService(FleetQuestions):
             return abort(rollout, members, seen, self._clock(), revert=revert)
 
         return self._command(id, actor, decide)
+
+    def request_benchmark(
+        self, device: str, model: str | None, mode: BenchmarkMode, actor: str
+    ) -> Command:
+        """Ask a device to measure what it runs; the report arrives as evidence.
+
+        Args:
+            device: its id.
+            model: None for the only one that it runs.
+            mode: quick, or full: a minute and more, with what it sustains and energy.
+            actor: who asks.
+
+        Raises:
+            NotFoundError: the device is unknown, or does not run the model.
+            ConflictError: it is offline, runs several models, or the broker is away.
+        """
+        with self._lock, self._store.begin() as rows:
+            command = benchmark_command(rows, device, model, mode, self._clock())
+            if not self._publisher.publish(command):
+                raise ConflictError("the broker takes nothing now", "Ask again in a moment")
+            text = f"{command.model}, {mode.value}"
+            rows.events.add([self._entry("benchmark-requested", text, actor, device=device)])
+        return command
 
     # ------------------------------------------------------------------------------- intake
 
@@ -316,24 +341,3 @@ class FleetService(FleetQuestions):
             device=device,
             message=text,
         )
-
-    def _ask_report(self, device: str) -> Command:
-        return Command(
-            device=device,
-            sent_at=self._clock(),
-            id=uuid.uuid4().hex,
-            name=CommandName.REPORT,
-        )
-
-
-def _numbered(portfolio: Portfolio, version: int) -> Portfolio:
-    """The portfolio as version `version`, its variants included."""
-    entries = tuple(
-        entry.model_copy(
-            update={"variant": entry.variant.model_copy(update={"model_version": version})}
-        )
-        if entry.variant
-        else entry
-        for entry in portfolio.entries
-    )
-    return portfolio.model_copy(update={"model_version": version, "entries": entries})

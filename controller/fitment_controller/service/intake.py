@@ -118,7 +118,7 @@ class Intake:
         if isinstance(message, Reported):
             self._reported(device.id, message)
         elif isinstance(message, Event):
-            self._note(message.name, message.detail, message.level, device.id)
+            self._note(message.name, message.detail or message.name, message.level, device.id)
 
     # ------------------------------------------------------------------------------- messages
 

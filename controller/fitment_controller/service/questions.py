@@ -165,6 +165,18 @@ class FleetQuestions:
         with self._store.begin() as rows:
             return tuple(rows.events.recent(limit, device, rollout))
 
+    def benchmarks(
+        self, device: str, model: str | None = None, limit: int = 20
+    ) -> tuple[Evidence, ...]:
+        """What one device measured, newest first.
+
+        Raises:
+            NotFoundError: it was never heard of.
+        """
+        self.device(device)
+        with self._store.begin() as rows:
+            return tuple(rows.evidence.recent(model, None, device, limit))
+
     def evidence(
         self,
         model: str,

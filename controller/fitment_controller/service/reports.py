@@ -8,7 +8,13 @@ from typing import Final
 
 from fitment_contract.messages import EventLevel, ModelState
 from fitment_contract.phase import TERMINAL, FailureReason, Phase
-from fitment_controller.domain import Device, KnownFailure, LogEntry, ReportedModel
+from fitment_controller.domain import (
+    Device,
+    KnownFailure,
+    LogEntry,
+    ReportedModel,
+    waiting_words,
+)
 from fitment_controller.service.ports import FleetObserver
 
 THE_MODELS_FAULT: Final = frozenset(
@@ -117,7 +123,7 @@ def _line(device: Device, state: ModelState, now: datetime) -> LogEntry:
     if state.failure is not None and state.phase is Phase.ROLLED_BACK:
         detail = f": {state.failure.reason.value}: {state.failure.detail}"
     elif state.waiting is not None and state.phase is Phase.WAITING:
-        detail = f": {state.waiting.reason.value}: {state.waiting.detail}"
+        detail = f": {waiting_words(state.waiting)}"
     failed = state.phase is Phase.ROLLED_BACK and state.failure is not None
     return LogEntry(
         id=0,

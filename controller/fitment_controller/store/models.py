@@ -82,10 +82,12 @@ class EvidenceRows:
         return found
 
     def recent(
-        self, model: str, variant: str | None, device: str | None, limit: int
+        self, model: str | None, variant: str | None, device: str | None, limit: int
     ) -> list[Evidence]:
         """Newest first."""
-        query = select(evidence).where(evidence.c.model == model)
+        query = select(evidence)
+        if model is not None:
+            query = query.where(evidence.c.model == model)
         if variant is not None:
             query = query.where(evidence.c.variant == variant)
         if device is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, and_, delete, or_, select, update
 
 from fitment_contract.messages import ModelState
+from fitment_contract.phase import Phase
 from fitment_controller.domain import DesiredState, ReportedModel, in_use_of
 from fitment_controller.store.rows import chunks, moment, seconds, upsert
 from fitment_controller.store.tables import desired, reported
@@ -106,12 +107,13 @@ def _desired(row: Any) -> DesiredState:
 def _row(model: ReportedModel) -> dict[str, Any]:
     state = model.state
     in_use = in_use_of(state)
+    waiting = state.waiting if state.phase is Phase.WAITING else None
     return {
         "device": model.device,
         "model": state.model,
         "phase": state.phase.value,
         "active_variant": in_use.variant if in_use else None,
-        "wait_reason": state.waiting.reason.value if state.waiting else None,
+        "wait_reason": waiting.reason.value if waiting else None,
         "mode": state.mode.value if state.mode else None,
         "received_at": seconds(model.received_at),
         "phase_since": seconds(model.phase_since),

@@ -105,6 +105,7 @@ evidence = Table(
     Column("received_at", Float, nullable=False),
     Column("report", Text, nullable=False),
     Index("ix_evidence_recent", "model", "received_at"),
+    Index("ix_evidence_device", "device", "received_at"),
 )
 
 failures = Table(

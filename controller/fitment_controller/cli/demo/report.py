@@ -147,12 +147,9 @@ def device_result(
 
 def _local_accuracy(device: Mapping[str, Any], digest: str | None) -> float | None:
     """From the newest benchmark of `digest`: the score on the device's own samples."""
-    for evidence in device.get("evidence", ()):
-        report = evidence["report"]
-        if report["digest"] == digest:
-            for score in report["scores"]:
-                if score["dataset"] == "local":
-                    return float(score["value"])
+    for row in device.get("benchmarks", ()):
+        if row["digest"] == digest and row["local_accuracy"]:
+            return float(row["local_accuracy"]["value"])
     return None
 
 
