@@ -33,7 +33,7 @@ from fitment_agent.settings import Settings
 from fitment_agent.spending import Spending
 from fitment_agent.state import AgentState
 from fitment_agent.timers import Timers
-from fitment_agent.work import Task, Ticket, Workbench, WorkerSaid
+from fitment_agent.work import Task, Ticket, Workbench, WorkerSaid, by_terms_of
 from fitment_agent.worker.jobs import (
     FetchDone,
     FinalEvent,
@@ -44,7 +44,7 @@ from fitment_agent.worker.jobs import (
     WorkerFailed,
 )
 from fitment_contract.base import utc_now
-from fitment_contract.benchmark import FULL, QUICK, BenchmarkMode, BenchmarkReport
+from fitment_contract.benchmark import BenchmarkMode, BenchmarkReport
 from fitment_contract.messages import Assignment, Desired, WaitReason
 from fitment_contract.phase import FailureReason, Phase
 
@@ -130,7 +130,7 @@ class Conductor:
         proof = self._state.active_proof(model)
         if proof is None:
             return f"no variant of {model!r} is active and known here"
-        self._wanted_benchmarks.append(_by_terms_of(mode, proof.assignment))
+        self._wanted_benchmarks.append(by_terms_of(mode, proof.assignment))
         return None
 
     def heard(self) -> None:
@@ -331,14 +331,6 @@ class Conductor:
             self._facts.learn_runtimes(event.runtimes)
         else:
             self._facts.give_up_on_runtimes(_why(event))
-
-
-def _by_terms_of(mode: BenchmarkMode | None, assignment: Assignment) -> Assignment:
-    if mode is None:
-        return assignment
-    terms, own = FULL if mode is BenchmarkMode.FULL else QUICK, assignment.protocol
-    limits = {"threads": own.threads, "memory_limit_bytes": own.memory_limit_bytes}
-    return assignment.model_copy(update={"protocol": terms.model_copy(update=limits)})
 
 
 def _why(event: FinalEvent) -> str:

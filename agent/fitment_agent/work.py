@@ -24,6 +24,7 @@ from fitment_agent.worker.jobs import (
     WorkerEvent,
     WorkerFailed,
 )
+from fitment_contract.benchmark import FULL, QUICK, BenchmarkMode
 from fitment_contract.device import DeviceFacts
 from fitment_contract.messages import Assignment
 from fitment_contract.phase import FailureReason
@@ -188,3 +189,15 @@ class Workbench:
         except (OSError, RuntimeError) as error:  # no process, or no thread to watch it, to be had
             detail = f"no worker could be started: {error}"
             say(WorkerFailed(reason=FailureReason.INTERNAL, detail=detail, retryable=True))
+
+
+def by_terms_of(mode: BenchmarkMode | None, assignment: Assignment) -> Assignment:
+    """The assignment with the contract's terms of a mode; threads and memory limit stay its own.
+
+    With None it stays as it is.
+    """
+    if mode is None:
+        return assignment
+    terms, own = FULL if mode is BenchmarkMode.FULL else QUICK, assignment.protocol
+    limits = {"threads": own.threads, "memory_limit_bytes": own.memory_limit_bytes}
+    return assignment.model_copy(update={"protocol": terms.model_copy(update=limits)})
