@@ -6,7 +6,7 @@ always busy is measured as it is.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -162,5 +162,5 @@ def _spread(values: Records) -> float:
     return _NORMAL * median([abs(value - centre) for value in values])
 
 
-def _listed(values: Sequence[object] | set[str]) -> str:
-    return ", ".join(sorted(map(str, values))) or "none"
+def _listed(values: Iterable[int] | Iterable[str]) -> str:
+    return ", ".join(map(str, sorted(values))) or "none"

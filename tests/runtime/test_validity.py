@@ -50,7 +50,7 @@ def test_a_steady_pass_proves_what_it_says() -> None:
     ("change", "says"),
     [
         ({"power_source": PowerSource.BATTERY}, "from mains to battery"),
-        ({"affinity": (0, 1)}, "from 0, 1, 2, 3 to 0, 1 "),
+        ({"affinity": (2, 10)}, "from 0, 1, 2, 3 to 2, 10 "),
         ({"governors": {0: "ondemand", 1: "powersave"}}, "to ondemand, powersave"),
         ({"firmware_throttling": 0x10001}, "stronger"),
         ({"firmware_throttling": 0x40000}, "cooled down"),
