@@ -4,10 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TRAIN_STAMP := $(VENV)/.installed-train
+POWERCUT_STAMP := $(VENV)/.installed-powercut
 # The version that the learning techniques are tested with.
 TORCH ?= torch==2.13.0
+# What speaks FUSE for the recorded disks.
+MFUSEPY ?= mfusepy==3.1.1
 
-.PHONY: demo test test-train test-convert test-arm check bench format test-all-pythons clean
+.PHONY: demo test test-train test-convert test-arm test-powercut test-soak check bench format test-all-pythons clean
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "Fitment needs Python 3.10 or newer; this is " + sys.version.split()[0] + ". Try: make PYTHON=python3.11 ...")'
@@ -42,6 +45,19 @@ test-arm: $(STAMP)
 $(TRAIN_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet '$(TORCH)'
 	@touch $@
+
+# Power cuts at any moment of the agent's updates, on recorded disks, in a few minutes. Needs root,
+# FUSE and loop devices on Linux; skipped with the reason elsewhere. Installs fuse3 where it can.
+test-powercut: $(POWERCUT_STAMP)
+	$(BIN)/python -m pytest -s -m powercut tests/powercut
+
+$(POWERCUT_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --quiet '$(MFUSEPY)'
+	@touch $@
+
+# Hundreds of deployments under fire, and a disk that is full at each of its pages: half an hour.
+test-soak: $(STAMP)
+	$(BIN)/python -m pytest -s -m soak tests/system
 
 # Lint, types, architecture.
 check: $(STAMP)

@@ -222,23 +222,41 @@ class Artifacts:
         self._server = _ArtifactServer(("127.0.0.1", 0), _ArtifactHandler)
         self._server.contents = {}
         self._server.hits = 0
-        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
-        self._thread.start()
+        self._serve()
+
+    def unplug(self) -> None:
+        """Refuse connections until `plug_in`."""
+        self.close()
+
+    def plug_in(self) -> None:
+        """Listen again, where it did before."""
+        before = self._server
+        self._server = _ArtifactServer(before.server_address, _ArtifactHandler)
+        self._server.contents, self._server.hits = before.contents, before.hits
+        self._serve()
 
     @property
     def hits(self) -> int:
         return self._server.hits
 
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_port}"
+
     def add(self, content: bytes) -> Artifact:
         digest = hashlib.sha256(content).hexdigest()
         self._server.contents[digest] = content
         artifact = Artifact(digest=digest, size_bytes=len(content))
-        return artifact.located(f"http://127.0.0.1:{self._server.server_port}/{digest}")
+        return artifact.located(f"{self.url}/{digest}")
 
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+    def _serve(self) -> None:
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
 
 
 class Lab:
