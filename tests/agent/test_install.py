@@ -201,6 +201,10 @@ def test_again_changes_nothing_and_away_leaves_nothing(tmp_path: Path, name: str
     outcomes = [one.outcome for one in install(manager.steps(said, machine), machine)]
     assert Outcome.WRITTEN not in outcomes
     assert picture(root) == installed
+    secret = next(root.rglob("agent-broker-password"))
+    secret.chmod(0o644)
+    install(manager.steps(said, machine), machine)
+    assert picture(root) == installed, "a secret is closed again"
     kept = Answers(PROGRAM, {})  # run again without a word: what was said stays
     install(manager.steps(kept, machine), machine)
     assert picture(root) == installed
@@ -361,9 +365,11 @@ def test_runit_ends_the_service_before_its_scripts_go(tmp_path: Path, name: str)
     machine, recorder = live(tmp_path / "root", name)
     manager = BY_NAME[name]
     install(manager.steps(answers(tmp_path / "root"), machine), machine)
-    assert [command.split()[1] for command in recorder.commands] == ["restart"]
+    assert recorder.commands[-1].split()[3] == "restart"
+    assert (recorder.commands[0].startswith("useradd --system")) is (name == "runit")
+    recorder.commands.clear()
     uninstall(manager.steps(nothing_said(), machine), machine)
-    assert [command.split()[3] for command in recorder.commands[1:]] == ["force-shutdown"]
+    assert [command.split()[3] for command in recorder.commands] == ["force-shutdown"]
     assert installed_manager(machine) is None
 
 

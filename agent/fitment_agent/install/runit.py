@@ -13,6 +13,10 @@ from fitment_agent.install.templates import fill
 NAME: Final = "runit"
 SERVICE: Final = "/etc/sv/fitment-agent"
 _LOG: Final = "/var/log/fitment-agent"
+_MAKE_USER: Final = (
+    *("useradd", "--system", "--user-group", "--home-dir", STATE),
+    *("--shell", "/bin/false", USER),
+)
 _WATCHED: Final = ("/var/service", "/etc/runit/runsvdir/default", "/etc/service", "/service")
 """Where distributions have the folder that runsvdir looks into; the first that there is."""
 
@@ -43,7 +47,7 @@ def steps(answers: Answers, machine: Machine) -> list[Step]:
     watched = next((folder for folder in _WATCHED if machine.exists(folder)), _WATCHED[2])
     supervised = f"{SERVICE}/supervise/ok"
     return [
-        Account(USER, keep=keep),
+        Account(USER, _MAKE_USER, keep=keep),
         Leftover(STATE, keep=keep),
         *settings_steps(answers, machine, SETTINGS_FOLDER, STATE, 0o640),
         Leftover(_LOG),
@@ -54,5 +58,5 @@ def steps(answers: Answers, machine: Machine) -> list[Step]:
         # Unlinked before it is ended, so that nobody starts it again.
         Run(back=("sv", "-w", "30", "force-shutdown", SERVICE), needs=supervised),
         Link(f"{watched}/fitment-agent", SERVICE),
-        Run(("sv", "restart", SERVICE), needs=supervised),
+        Run(("sv", "-w", "90", "restart", SERVICE), needs=supervised),
     ]

@@ -22,7 +22,7 @@ class Outcome(str, Enum):
     REMOVED = "removed"
     ABSENT = "not there"
     RAN = "ran"
-    LATER = "at the next boot"
+    LATER = "later, by itself"
     KEPT = "kept"
 
 
@@ -172,8 +172,8 @@ class Run:
     Attributes:
         command: run when installing; empty for none.
         back: run when uninstalling; empty for none.
-        needs: a path without which the commands have nobody to speak to. Left out then: when
-            installing because the next boot does the same.
+        needs: a path without which the commands have nobody to speak to. They are left out then:
+            the service manager does the same when it starts, or sees the service.
     """
 
     command: tuple[str, ...] = ()
@@ -223,7 +223,7 @@ class Account:
         return f"user {self.user}"
 
     def apply(self, machine: Machine, dry: bool) -> Outcome | None:
-        """Make it; the first boot does where the system is not running."""
+        """Make it; in a tree of another machine the service does when it is started."""
         if machine.runner is None or not self.command:
             return Outcome.LATER
         if self._is_there(machine):

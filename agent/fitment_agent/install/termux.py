@@ -59,7 +59,7 @@ def steps(answers: Answers, machine: Machine) -> list[Step]:
         Put(BOOT, fill("termux-boot"), 0o700),
         Put(f"{_SERVICE}/run", fill("termux-run", **values), 0o700, folders=1),
         Run(
-            (f"{PREFIX}/bin/sv", "restart", _SERVICE),
+            (f"{PREFIX}/bin/sv", "-w", "90", "restart", _SERVICE),
             (f"{PREFIX}/bin/sv", "-w", "30", "force-shutdown", _SERVICE),
             needs=_SUPERVISED,
         ),
