@@ -467,7 +467,7 @@ def test_the_service_missing_disabled_stopped_and_running(tmp_path: Path, manage
     assert "install" in str(found.fix)
     machine = Machine(tmp_path / "root")
     steps = manager.steps(Answers("/opt/fitment/bin/fitment-agent", {}), machine)
-    install(steps[:-3], machine)
+    install(steps[:-4], machine)
     found = only(service.check(who))
     assert found.level is Level.FAIL, "half an installation"
     assert "does not start with the device" in found.what

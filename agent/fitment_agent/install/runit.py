@@ -6,7 +6,7 @@ from typing import Final
 
 from fitment_agent.install.answers import Answers, settings_steps
 from fitment_agent.install.machine import Machine
-from fitment_agent.install.steps import Account, Leftover, Link, Put, Run, Step
+from fitment_agent.install.steps import Account, Leftover, Link, Put, Run, RunBack, Step
 from fitment_agent.install.systemd import SETTINGS_FOLDER, STATE, USER
 from fitment_agent.install.templates import fill
 
@@ -56,7 +56,7 @@ def steps(answers: Answers, machine: Machine) -> list[Step]:
         Put(f"{SERVICE}/finish", fill("runit-finish"), 0o755, folders=1),
         Put(f"{SERVICE}/run", fill("runit-run", **values), 0o755, folders=1),
         # Unlinked before it is ended, so that nobody starts it again.
-        Run(back=("sv", "-w", "30", "force-shutdown", SERVICE), needs=supervised),
+        RunBack(("sv", "-w", "30", "force-shutdown", SERVICE), supervised),
         Link(f"{watched}/fitment-agent", SERVICE),
-        Run(("sv", "-w", "90", "restart", SERVICE), needs=supervised),
+        Run(("sv", "-w", "90", "restart", SERVICE), supervised),
     ]

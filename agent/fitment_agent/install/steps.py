@@ -167,40 +167,59 @@ class Leftover:
 
 @dataclass(frozen=True)
 class Run:
-    """A command of the service manager.
+    """A command of the service manager, run when installing.
 
     Attributes:
-        command: run when installing; empty for none.
-        back: run when uninstalling; empty for none.
-        needs: a path without which the commands have nobody to speak to. They are left out then:
-            the service manager does the same when it starts, or sees the service.
+        needs: a path without which it has nobody to speak to. It is left out then: the service
+            manager does the same when it starts, or sees the service.
     """
 
-    command: tuple[str, ...] = ()
-    back: tuple[str, ...] = ()
+    command: tuple[str, ...]
     needs: str | None = None
 
     @property
     def name(self) -> str:
         """The command."""
-        return " ".join(self.command or self.back)
+        return " ".join(self.command)
 
     def apply(self, machine: Machine, dry: bool) -> Outcome | None:
         """Run it on the running system."""
-        if not self.command:
-            return None
-        return self._run(machine, self.command, dry) or Outcome.LATER
+        return _run(self.command, self.needs, machine, dry) or Outcome.LATER
 
     def undo(self, machine: Machine, dry: bool) -> Outcome | None:
-        """Run the way back on the running system."""
-        return self._run(machine, self.back, dry) if self.back else None
+        """Nothing: `RunBack` is the other direction."""
+        return None
 
-    def _run(self, machine: Machine, command: tuple[str, ...], dry: bool) -> Outcome | None:
-        if machine.runner is None or (self.needs is not None and not machine.exists(self.needs)):
-            return None
-        if not dry:
-            machine.runner.run(command)
-        return Outcome.RAN
+
+@dataclass(frozen=True)
+class RunBack:
+    """A command of the service manager, run when uninstalling; see `Run`."""
+
+    command: tuple[str, ...]
+    needs: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The command."""
+        return " ".join(self.command)
+
+    def apply(self, machine: Machine, dry: bool) -> Outcome | None:
+        """Nothing."""
+        return None
+
+    def undo(self, machine: Machine, dry: bool) -> Outcome | None:
+        """Run it on the running system."""
+        return _run(self.command, self.needs, machine, dry)
+
+
+def _run(
+    command: tuple[str, ...], needs: str | None, machine: Machine, dry: bool
+) -> Outcome | None:
+    if machine.runner is None or (needs is not None and not machine.exists(needs)):
+        return None
+    if not dry:
+        machine.runner.run(command)
+    return Outcome.RAN
 
 
 @dataclass(frozen=True)

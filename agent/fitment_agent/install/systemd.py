@@ -7,7 +7,7 @@ from typing import Final
 from fitment_agent.install.answers import Answers, settings_steps
 from fitment_agent.install.devices import device_drop_in
 from fitment_agent.install.machine import Machine
-from fitment_agent.install.steps import Account, Leftover, Link, Put, Run, Step
+from fitment_agent.install.steps import Account, Leftover, Link, Put, Run, RunBack, Step
 from fitment_agent.install.templates import fill
 
 NAME: Final = "systemd"
@@ -54,14 +54,11 @@ def steps(answers: Answers, machine: Machine) -> list[Step]:
         *settings_steps(answers, machine, SETTINGS_FOLDER, STATE, 0o640),
         Put(_MODES, fill("tmpfiles.conf")),
         Run(("systemd-tmpfiles", "--create", _MODES)),
-        Run(back=_RELOAD, needs=_RUNS),
+        RunBack(_RELOAD, _RUNS),
         Put(UNIT, fill("fitment-agent.service", program=answers.program, state=STATE)),
         Put(f"{UNIT}.d/10-devices.conf", drop_in.encode() if drop_in else None, folders=1),
         Link(WANTED, UNIT),
-        Run(_RELOAD, needs=_RUNS),
-        Run(
-            ("systemctl", "restart", "fitment-agent.service"),
-            ("systemctl", "stop", "fitment-agent.service"),
-            needs=_RUNS,
-        ),
+        Run(_RELOAD, _RUNS),
+        Run(("systemctl", "restart", "fitment-agent.service"), _RUNS),
+        RunBack(("systemctl", "stop", "fitment-agent.service"), _RUNS),
     ]

@@ -6,7 +6,7 @@ from typing import Final
 
 from fitment_agent.install.answers import Answers, settings_steps
 from fitment_agent.install.machine import Machine
-from fitment_agent.install.steps import Leftover, Link, Put, Run, Step
+from fitment_agent.install.steps import Leftover, Link, Put, Run, RunBack, Step
 from fitment_agent.install.templates import fill
 
 NAME: Final = "termux"
@@ -58,9 +58,6 @@ def steps(answers: Answers, machine: Machine) -> list[Step]:
         Put(f"{_SERVICE}/finish", fill("termux-finish"), 0o700, folders=1),
         Put(BOOT, fill("termux-boot"), 0o700),
         Put(f"{_SERVICE}/run", fill("termux-run", **values), 0o700, folders=1),
-        Run(
-            (f"{PREFIX}/bin/sv", "-w", "90", "restart", _SERVICE),
-            (f"{PREFIX}/bin/sv", "-w", "30", "force-shutdown", _SERVICE),
-            needs=_SUPERVISED,
-        ),
+        Run((f"{PREFIX}/bin/sv", "-w", "90", "restart", _SERVICE), _SUPERVISED),
+        RunBack((f"{PREFIX}/bin/sv", "-w", "30", "force-shutdown", _SERVICE), _SUPERVISED),
     ]
