@@ -17,7 +17,7 @@ from fitment_agent.clock import is_set
 from fitment_agent.deployment_events import Weighed
 from fitment_agent.windows import is_open, next_midnight, next_opening
 from fitment_contract.device import LinkKind, PowerSource
-from fitment_contract.messages import DeployConditions, Waiting, WaitReason
+from fitment_contract.messages import DeployConditions, Waiting, WaitReason, Window
 
 
 @dataclass(frozen=True)
@@ -176,12 +176,17 @@ def _window(
         return Waiting(reason=WaitReason.WINDOW, detail="the clock is not set")
     if is_open(windows, now, zone):
         return None
-    hours = ", ".join(f"{window.start}-{window.end}" for window in windows[:4])
+    hours = ", ".join(_in_words(window) for window in windows[:4])
     return Waiting(
         reason=WaitReason.WINDOW,
         detail=f"outside its hours, {hours} in local time",
         until=next_opening(windows, now, zone),
     )
+
+
+def _in_words(window: Window) -> str:
+    days = "".join(f" {day.value}" for day in window.days)
+    return f"{window.start}-{window.end}{days}"
 
 
 def _budget(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fitment_agent.conditions import Occasion, Surroundings, allowance_bytes, weigh
 from fitment_contract.device import LinkKind, PowerSource
-from fitment_contract.messages import DeployConditions, Waiting, WaitReason, Window
+from fitment_contract.messages import DeployConditions, Waiting, WaitReason, Weekday, Window
 from support.agent_records import NOW
 
 ON_BATTERY = Surroundings(source=PowerSource.BATTERY, charge_ratio=0.3, charging=False)
@@ -140,6 +140,13 @@ def test_conditions_about_bytes_do_not_matter_once_all_are_there() -> None:
     frugal = DeployConditions(allow_metered=False, max_bytes_per_day=10)
     fetched = replace(IT_IS_NOON, needs_bytes=False, spent_bytes=10)
     assert hold_of(frugal, Surroundings(metered=True), fetched) is None
+
+
+def test_the_hours_that_it_waits_for_are_told() -> None:
+    weekend = Window(start="22:00", end="06:00", days=(Weekday.SATURDAY, Weekday.SUNDAY))
+    waiting = hold_of(DeployConditions(windows=(*AT_NIGHT, weekend)))
+    assert waiting is not None
+    assert waiting.detail == "outside its hours, 01:00-05:00, 22:00-06:00 sat sun in local time"
 
 
 def test_a_clock_that_is_not_set_opens_no_window() -> None:
