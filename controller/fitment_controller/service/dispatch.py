@@ -7,12 +7,20 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from fitment_contract.errors import ContractError
+from fitment_contract.phase import Phase
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.decisions.desired import Delivery, assign, message, withdraw
 from fitment_controller.decisions.members import Observation
 from fitment_controller.decisions.rollout import Step
 from fitment_controller.decisions.strata import Action, Assign
-from fitment_controller.domain import Assigned, DesiredState, ReportedModel, Rollout
+from fitment_controller.domain import (
+    Assigned,
+    DesiredState,
+    Member,
+    MemberState,
+    ReportedModel,
+    Rollout,
+)
 from fitment_controller.profiles import Profiles
 from fitment_controller.service.ports import Publisher
 from fitment_controller.store import Rows, Store
@@ -23,13 +31,23 @@ BATCH = 500
 """Desired states read, published and noted at a time."""
 
 
-def observations(rows: Rows, model: str, devices: Sequence[str]) -> dict[str, Observation]:
-    """What is known of these devices now. A device that was never heard of again is offline."""
+def observations(rows: Rows, model: str, members: Sequence[Member]) -> dict[str, Observation]:
+    """What is known of these devices now. A device that was never heard of again is offline.
+
+    This happens twice a second over all devices of a rollout, so it reads whole reports only of
+    those on their way; of those that arrived, a rollback is all that still matters.
+    """
+    devices = [member.device for member in members]
     presence = rows.devices.presence(devices)
-    desired = rows.desired.get(devices)
-    reported = rows.reported.of_model(model, devices)
+    desired = rows.desired.generations(devices)
+    on_their_way = [one.device for one in members if one.state is MemberState.ASSIGNED]
+    arrived = [one.device for one in members if one.state is MemberState.SUCCEEDED]
+    reported = {
+        **rows.reported.of_model(model, on_their_way),
+        **rows.reported.of_model(model, arrived, Phase.ROLLED_BACK),
+    }
     return {
-        id: _observation(presence.get(id, (False, 0)), desired[id], reported.get(id))
+        id: _observation(presence.get(id, (False, 0)), desired.get(id, 0), reported.get(id))
         for id in devices
     }
 
@@ -72,12 +90,12 @@ def hand_over(
 
 
 def _observation(
-    presence: tuple[bool, int], desired: DesiredState, reported: ReportedModel | None
+    presence: tuple[bool, int], desired_generation: int, reported: ReportedModel | None
 ) -> Observation:
     online, generation = presence
     return Observation(
         online=online,
-        desired_generation=max(desired.generation, generation),
+        desired_generation=max(desired_generation, generation),
         state=reported.state if reported else None,
     )
 

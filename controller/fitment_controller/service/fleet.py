@@ -224,8 +224,7 @@ class FleetService(FleetQuestions):
 
         def decide(rows: Rows, rollout: Rollout) -> Step:
             members = rows.rollouts.members(rollout.id)
-            ids = [member.device for member in members]
-            seen = observations(rows, rollout.request.model, ids)
+            seen = observations(rows, rollout.request.model, members)
             return abort(rollout, members, seen, self._clock(), revert=revert)
 
         return self._command(id, actor, decide)
@@ -286,8 +285,7 @@ class FleetService(FleetQuestions):
 
     def _advance(self, rows: Rows, rollout: Rollout) -> None:
         members = rows.rollouts.members(rollout.id)
-        ids = [member.device for member in members]
-        seen = observations(rows, rollout.request.model, ids)
+        seen = observations(rows, rollout.request.model, members)
         step = advance(rollout, members, seen, self._clock())
         if step.rollout != rollout or step.members or step.actions:
             self._save(rows, step, CONTROLLER)

@@ -28,6 +28,15 @@ class DesiredRows:
             found.update((row.device, _desired(row)) for row in rows)
         return found
 
+    def generations(self, devices: Sequence[str]) -> dict[str, int]:
+        """The generation of each device that has a desired state, without reading the state."""
+        found: dict[str, int] = {}
+        columns = (desired.c.device, desired.c.generation)
+        for some in chunks(list(devices)):
+            rows = self._connection.execute(select(*columns).where(desired.c.device.in_(some)))
+            found.update((row.device, row.generation) for row in rows)
+        return found
+
     def put(self, states: Sequence[DesiredState]) -> None:
         """Insert or replace."""
         upsert(
@@ -79,11 +88,15 @@ class ReportedRows:
                 found[row.device][row.model] = _reported(row)
         return found
 
-    def of_model(self, model: str, devices: Sequence[str]) -> dict[str, ReportedModel]:
-        """What these devices proved about one model."""
+    def of_model(
+        self, model: str, devices: Sequence[str], phase: Phase | None = None
+    ) -> dict[str, ReportedModel]:
+        """What these devices proved about one model; with `phase`, those in it only."""
         found: dict[str, ReportedModel] = {}
         for some in chunks(list(devices)):
             query = select(reported).where(reported.c.model == model, reported.c.device.in_(some))
+            if phase is not None:
+                query = query.where(reported.c.phase == phase.value)
             found.update((row.device, _reported(row)) for row in self._connection.execute(query))
         return found
 
