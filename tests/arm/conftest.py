@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from support.arm_fleet import Fleet, running_fleet
 from tools.arm.boards import BOARDS
-from tools.arm.device import build_device
+from tools.arm.device import System, build_device, build_system
 from tools.arm.host import UnavailableError, prepare
 from tools.arm.packages import build_wheel
 
@@ -43,19 +43,22 @@ def emulation() -> None:
 
 
 @pytest.fixture(scope="session")
-def wheel(cache: Path) -> Path:
-    """The wheel of the project as it is now."""
-    return build_wheel(_REPOSITORY, cache / "wheel")
+def systems(emulation: None, cache: Path) -> Mapping[str, System]:
+    """By architecture, with the project installed from its wheel as it is now."""
+    wheel = build_wheel(_REPOSITORY, cache / "wheel")
+    architectures = sorted({board.architecture for board in BOARDS.values()})
+    return {name: build_system(name, wheel, cache) for name in architectures}
 
 
 @pytest.fixture(scope="session")
 def fleet(
-    emulation: None, cache: Path, wheel: Path, tmp_path_factory: pytest.TempPathFactory
+    systems: Mapping[str, System], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Fleet]:
     """The three boards, joined to a controller on the host."""
     folder = tmp_path_factory.mktemp("fleet")
     devices = {
-        name: build_device(board, wheel, cache, folder / name) for name, board in BOARDS.items()
+        name: build_device(board, systems[board.architecture], folder / name)
+        for name, board in BOARDS.items()
     }
     with running_fleet(folder, devices) as found:
         yield found

@@ -7,7 +7,7 @@ had said to be active stays so; and it ends where it was told to go, without hel
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from support.arm_fleet import JOIN_SECONDS, PATIENT, ROLLOUT_SECONDS
 from support.arm_models import save_int8
 from support.system_fleet import Headquarters, Process, wait_for
 from support.system_portfolio import MODEL, Build, write_toy_portfolio
+from tools.arm.device import System
 from tools.arm.machine import (
     HOST,
     Image,
@@ -27,8 +28,6 @@ from tools.arm.machine import (
     machine_command,
     read_state_disk,
 )
-from tools.arm.packages import build_site
-from tools.arm.roots import build_root
 
 pytestmark = [pytest.mark.arm, pytest.mark.timeout(900)]
 
@@ -77,9 +76,8 @@ class Machine:
 
 
 @pytest.fixture(scope="module")
-def image(emulation: None, cache: Path, wheel: Path) -> Image:
-    site = build_site("arm64", wheel, cache)
-    return build_image(build_root("arm64", cache), site, cache / "machine")
+def image(systems: Mapping[str, System], cache: Path) -> Image:
+    return build_image(systems["arm64"].root, systems["arm64"].site, cache / "machine")
 
 
 @pytest.fixture

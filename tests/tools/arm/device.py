@@ -15,19 +15,36 @@ STATE: Final = "/state"
 
 
 @dataclass(frozen=True)
+class System:
+    """What devices of one architecture share: a root file system and Python packages."""
+
+    root: Path
+    site: Path
+
+
+def build_system(architecture: str, wheel: Path, cache: Path) -> System:
+    """The system for `arm64` or `armhf`, with the agent of `wheel` installed.
+
+    Raises:
+        UnavailableError: Debian's archive or the packages cannot be had.
+    """
+    root = build_root(architecture, cache)
+    return System(root, build_site(architecture, wheel, cache))
+
+
+@dataclass(frozen=True)
 class Device:
     """What `bwrap` puts together: the host's kernel and network, everything else the board's.
 
     Attributes:
         board: which kind it is.
-        root, site: its file system and its Python packages, which may be shared by devices.
+        system: what it runs.
         dressed: the board's /proc files and /sys.
         state: writable on the host and on the device.
     """
 
     board: Board
-    root: Path
-    site: Path
+    system: System
     dressed: Path
     state: Path
 
@@ -38,11 +55,11 @@ class Device:
         everything on the device.
         """
         places = [
-            *("--ro-bind", str(self.root), "/", "--proc", "/proc", "--dev", "/dev"),
+            *("--ro-bind", str(self.system.root), "/", "--proc", "/proc", "--dev", "/dev"),
             *("--ro-bind", str(self.dressed / "cpuinfo"), "/proc/cpuinfo"),
             *("--ro-bind", str(self.dressed / "meminfo"), "/proc/meminfo"),
             *("--ro-bind", str(self.dressed / "sys"), "/sys"),
-            *("--ro-bind", str(self.site), "/site", "--bind", str(self.state), STATE),
+            *("--ro-bind", str(self.system.site), "/site", "--bind", str(self.state), STATE),
             *("--tmpfs", "/tmp", "--tmpfs", "/run"),
         ]
         isolation = ["--unshare-pid", "--unshare-uts", "--hostname", self.board.name]
@@ -75,24 +92,14 @@ AGENT: Final = ("python3", "-m", "fitment_agent")
 """`fitment-agent` on a device: its site holds packages, and no scripts."""
 
 
-def build_device(board: Board, wheel: Path, cache: Path, folder: Path) -> Device:
-    """The device, with the agent of `wheel` installed.
+def build_device(board: Board, system: System, folder: Path) -> Device:
+    """The device, with nothing in its state yet.
 
     Args:
         board: what it is.
-        wheel: the project's.
-        cache: keeps what is the same every time.
+        system: of its architecture.
         folder: gets the board's files and the state.
-
-    Raises:
-        UnavailableError: packages cannot be had.
     """
     state = folder / "state"
     state.mkdir(parents=True)
-    return Device(
-        board=board,
-        root=build_root(board.architecture, cache),
-        site=build_site(board.architecture, wheel, cache),
-        dressed=dress(board, folder / "board"),
-        state=state,
-    )
+    return Device(board=board, system=system, dressed=dress(board, folder / "board"), state=state)

@@ -38,6 +38,7 @@ def prepare() -> None:
         raise UnavailableError(f"the host is {platform.machine()}; this needs x86-64")
     if os.geteuid() != 0:
         raise UnavailableError("registering emulators and building root file systems needs root")
+    debian_mirror()
     _install(sorted({package for command, package in _PACKAGES.items() if not _find(command)}))
     _register()
 

@@ -55,7 +55,7 @@ def build_site(architecture: str, wheel: Path, cache: Path) -> Path:
         unfinished.rename(packages)
     site = cache / f"site-{architecture}"
     shutil.rmtree(site, ignore_errors=True)
-    shutil.copytree(packages, site, symlinks=True)
+    run(["cp", "-al", packages, site], "linking the packages")
     _install(architecture, site, "--no-deps", str(wheel))
     for package in ("fitment_agent", "fitment_contract", "fitment_runtime"):
         compile_python(site / package)
