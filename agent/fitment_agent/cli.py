@@ -26,6 +26,7 @@ from fitment_agent.cli_parts import (
     print_result,
     read_state,
 )
+from fitment_agent.cli_tune import tune
 from fitment_agent.errors import (
     AgentError,
     AlreadyRunningError,
@@ -150,6 +151,7 @@ def probe(
 
 
 app.command()(bench)
+app.command()(tune)
 cli_install.register(app)
 
 

@@ -299,6 +299,8 @@ class Conductor:
         if isinstance(event, VerifyDone):
             return Verified()
         if isinstance(event, TrialDone) and event.report.digest == deployment.digest:
+            if event.low_power_report is not None:
+                self._state.keep_low_power_proof(deployment.model, event.low_power_report)
             return Proved(event.report)
         if isinstance(event, WorkerFailed):
             return self._held_meanwhile(event, deployment) or self._failed(ticket, event)
@@ -324,6 +326,7 @@ class Conductor:
             bytes_transferred=event.bytes_transferred,
             jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
             counts=not cut_off,
+            digest=event.digest,
         )
 
     def _learn_runtimes(self, event: FinalEvent) -> None:

@@ -35,6 +35,7 @@ from fitment_agent.link import (
 )
 from fitment_agent.memory import give_back
 from fitment_agent.notify import Notifier
+from fitment_agent.power_switch import PowerSwitch
 from fitment_agent.reporting import Reporter
 from fitment_agent.settings import Settings, service_manager
 from fitment_agent.state import AgentState
@@ -42,7 +43,7 @@ from fitment_agent.timers import Timers
 from fitment_agent.vitals import Pace
 from fitment_agent.work import WorkerSaid
 from fitment_contract.base import utc_now
-from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.benchmark import BenchmarkReport, SessionTuning
 from fitment_contract.codec import decode
 from fitment_contract.errors import ContractError, TopicError
 from fitment_contract.messages import Command, CommandName, Desired, EventLevel, Message
@@ -52,6 +53,7 @@ _log = logging.getLogger(__name__)
 
 _STORAGE_RETRY_SECONDS: Final = 10.0
 _STABLE_SECONDS: Final = 30.0
+_POWER_SECONDS: Final = 0.5
 
 
 class Wake(str, Enum):
@@ -110,6 +112,8 @@ class Daemon:
         )
         self._jumps = JumpWatch(clock)
         self._notifier = Notifier(service_manager())
+        self._power = PowerSwitch(state)
+        self._watches_power = False
         self._has_begun = False
         self._postponed: list[Callable[[], None]] = []
         self._stopping = False
@@ -171,6 +175,7 @@ class Daemon:
         self._conductor.pump()
         if self._facts.are_complete and not self._has_begun:
             self._connect()
+        self._watch_power()
         if self._inbox.empty():  # coalesced: what comes at once is said at once
             self._reporter.reported(self._state)
 
@@ -269,9 +274,13 @@ class Daemon:
             control.answer_requests(self._settings.state_dir, self._request)
 
     def _request(self, request: dict[str, Any]) -> None:
-        if request.get("command") != "rollback":
+        command, model = request.get("command"), str(request.get("model"))
+        if command == "rollback":
+            self._conductor.withdraw(model, "rolled back on the device")
+        elif command == "tuned":
+            self._state.tuned(model, SessionTuning.model_validate_json(str(request.get("tuning"))))
+        else:
             raise UnknownModelError("The request is unknown to the agent.", "Restart the agent.")
-        self._conductor.withdraw(str(request.get("model")), "rolled back on the device")
 
     def _beat(self) -> None:
         told = self._pace.look(self._facts.surroundings(), time.monotonic())
@@ -289,6 +298,23 @@ class Daemon:
             self._conductor.turn_clock(seconds)
             detail = f"by {seconds:+.0f} s; what waits goes on waiting as long as it would have"
             self._reporter.event(EventLevel.INFO, "clock-turned", detail)
+
+    def _watch_power(self) -> None:
+        """Look at energy and heat, often, but only while some model has a second variant."""
+        if self._power.is_needed and not self._watches_power:
+            self._watches_power = True
+            self._timers.after(0.0, "power", self._look_at_power)
+
+    def _look_at_power(self) -> None:
+        self._watches_power = self._power.is_needed
+        if self._watches_power:
+            self._timers.after(_POWER_SECONDS, "power", self._look_at_power)
+            self._guarded(self._adapt_to_power, again=False)
+
+    def _adapt_to_power(self) -> None:
+        for switch in self._power.adapt(self._facts.surroundings()):
+            detail = f"{switch.model} uses {switch.variant}: {switch.detail}"
+            self._reporter.event(EventLevel.INFO, "power-switch", detail)
 
     def _say_alive(self) -> None:
         if self._notifier.alive_seconds is not None:

@@ -90,10 +90,12 @@ class Deployment(Record):
 
 
 def artifacts_of(assignment: Assignment) -> tuple[Artifact, ...]:
-    """The variant and what it is proved with, each once."""
-    golden, evaluation = assignment.variant.golden, assignment.evaluation
-    wanted = [assignment.variant.artifact]
-    wanted += [golden.artifact] if golden else []
+    """The variants and what they are proved with, each once."""
+    second, evaluation = assignment.low_power, assignment.evaluation
+    wanted = []
+    for variant in (assignment.variant, *([second.variant] if second else [])):
+        wanted += [variant.artifact]
+        wanted += [variant.golden.artifact] if variant.golden else []
     wanted += [evaluation.artifact] if evaluation else []
     return tuple({artifact.digest: artifact for artifact in wanted}.values())
 
@@ -230,7 +232,8 @@ def _fail(
     received = deployment.bytes_transferred + event.bytes_transferred
     passing = event.retryable and deployment.phase in _TRIED_AGAIN
     if not passing or (event.counts and deployment.retries >= policy.limit):
-        return _give_up(deployment, event.reason, event.detail, bytes_transferred=received)
+        failed, effects = _give_up(deployment, event.reason, event.detail, event.digest)
+        return failed.model_copy(update={"bytes_transferred": received}), effects
     # Without a network nothing is gained by asking often; its return ends the pause.
     longest = policy.max_seconds * event.jitter
     pause = policy.pause_seconds(deployment.retries, event.jitter) if event.counts else longest
@@ -279,10 +282,10 @@ def _deadline_passed(deployment: Deployment, now: datetime) -> tuple[Deployment,
 
 
 def _give_up(
-    deployment: Deployment, reason: FailureReason, detail: str, **changes: Any
+    deployment: Deployment, reason: FailureReason, detail: str, digest: str | None = None
 ) -> tuple[Deployment, Effects]:
-    failure = Failure(phase=deployment.phase, reason=reason, detail=detail)
-    return _enter(deployment, PhaseEvent.FAILED, failure=failure, **changes)
+    failure = Failure(phase=deployment.phase, reason=reason, detail=detail, digest=digest)
+    return _enter(deployment, PhaseEvent.FAILED, failure=failure)
 
 
 def _enter(deployment: Deployment, event: PhaseEvent, **changes: Any) -> tuple[Deployment, Effects]:

@@ -57,6 +57,7 @@ class Failed:
         jitter: a random number from 0 to 1, for the pause before the next try.
         counts: against the limit of tries. What fails because the device has no network does not:
             a week without one is nobody's fault.
+        digest: of the variant that failed, where the assignment has two and it is the second.
     """
 
     reason: FailureReason
@@ -65,6 +66,7 @@ class Failed:
     bytes_transferred: int = 0
     jitter: float = 1.0
     counts: bool = True
+    digest: str | None = None
 
 
 @dataclass(frozen=True)

@@ -70,6 +70,8 @@ def models_screen(pointers: Pointers, state_dir: Path) -> Screen:
             {
                 **asdict(pointer.current),
                 "path": str(state_dir / pointer.current.path),
+                "mode": pointer.active.mode,
+                "standby": pointer.active.standby.variant if pointer.active.standby else None,
                 "previous": pointer.previous.variant if pointer.previous else None,
             }
             for pointer in pointers.all().values()
@@ -81,13 +83,15 @@ def models_text(screen: Screen) -> str:
     """One active variant a line."""
     if not screen["items"]:
         return "no active models"
-    rows = [("MODEL", "VERSION", "VARIANT", "RUNTIME", "PREVIOUS", "PATH")]
+    rows = [("MODEL", "VERSION", "VARIANT", "RUNTIME", "MODE", "STANDBY", "PREVIOUS", "PATH")]
     rows += [
         (
             item["model"],
             str(item["model_version"]),
             item["variant"],
             item["runtime"],
+            item["mode"],
+            item["standby"] or "-",
             item["previous"] or "-",
             item["path"],
         )

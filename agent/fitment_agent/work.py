@@ -128,6 +128,7 @@ class Workbench:
 
     def try_out(self, assignment: Assignment, facts: DeviceFacts, task: Task = Task.TRY) -> None:
         """Run the trial of an assignment, or benchmark it once more."""
+        variants = 2 if assignment.low_power else 1
         samples = sorted((self._settings.state_dir / "eval" / assignment.model).glob("*.npz"))
         job = TrialJob(
             state_dir=str(self._settings.state_dir),
@@ -140,7 +141,7 @@ class Workbench:
             task,
             assignment.model,
             job,
-            wall_limit_seconds=assignment.protocol.wall_limit_seconds,
+            wall_limit_seconds=assignment.protocol.wall_limit_seconds * variants,
             memory_limit_bytes=assignment.protocol.memory_limit_bytes,
         )
 
