@@ -92,6 +92,7 @@ class Conductor:
         self._clock = clock
         self._spending = Spending(state.journal, clock)
         self._scales = Scales(state, facts, self._spending, clock)
+        self._allowance_bytes: int | None = None  # of the transfer under way
         self._heard_at = -math.inf  # when the broker last gave a sign, in monotonic seconds
         self._cut_off: set[str] = set()  # models that wait for the network
         self._todo: deque[tuple[str, Task]] = deque()
@@ -203,7 +204,8 @@ class Conductor:
 
     def _fetch(self, deployment: Deployment) -> None:
         self._spending.begin()
-        self._bench.fetch(deployment)
+        self._allowance_bytes = self._scales.allowance_bytes(deployment)
+        self._bench.fetch(deployment, self._allowance_bytes)
         self._watch_transfer()
 
     def _watch_transfer(self) -> None:
@@ -319,13 +321,16 @@ class Conductor:
         cut_off = event.reason is FailureReason.UNREACHABLE and self._heard_at < ticket.started
         if cut_off:
             self._cut_off.add(ticket.model)
+        # Midnight passed while the day's allowance was spent: it goes on with the next day's.
+        allowance = self._allowance_bytes if ticket.task is Task.FETCH else None
+        spent = 0 < (allowance or 0) <= event.bytes_transferred
         return Failed(
             reason=event.reason,
             detail=event.detail,
             retryable=event.retryable,
             bytes_transferred=event.bytes_transferred,
-            jitter=random.random(),  # noqa: S311 - spreads retries, protects nothing
-            counts=not cut_off,
+            jitter=0.0 if spent else random.random(),  # noqa: S311 - protects nothing
+            counts=not (cut_off or spent),
             digest=event.digest,
         )
 

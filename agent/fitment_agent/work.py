@@ -105,8 +105,8 @@ class Workbench:
         """Whether a worker can be started."""
         return self.ticket is None
 
-    def fetch(self, deployment: Deployment) -> None:
-        """Transfer what a deployment needs."""
+    def fetch(self, deployment: Deployment, allowance_bytes: int | None) -> None:
+        """Transfer what a deployment needs, as far as the allowance goes; None for no limit."""
         token_file = self._settings.artifact_token_file
         job = FetchJob(
             artifacts=deployment.artifacts,
@@ -114,6 +114,7 @@ class Workbench:
             partial=str(self._settings.state_dir / "partial"),
             reserve_bytes=self._settings.reserve_bytes,
             bearer_token_file=str(token_file) if token_file else None,
+            allowance_bytes=allowance_bytes,
         )
         self._start(Task.FETCH, deployment.model, job)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -308,6 +309,35 @@ def test_a_clock_turned_by_years_neither_ends_a_wait_nor_prolongs_it(
 
 def turns(lab: Lab) -> list[Event]:
     return [event for event in lab.headquarters.all(Event) if event.name == "clock-turned"]
+
+
+def test_a_file_larger_than_the_bytes_of_a_day_comes_over_two(lab: Lab, tmp_path: Path) -> None:
+    """It stops at the budget, to within one read, and goes on from there on the next day."""
+    content, budget, read_bytes = os.urandom(400_000), 200_000, 64 * 1024
+    large = lab.assignment(conditions=DeployConditions(max_bytes_per_day=budget))
+    changes = {"artifact": lab.artifacts.add(content), "compressed_bytes": len(content)}
+    variant = large.variant.model_copy(update=changes)
+    to_noon = (datetime.now().replace(hour=12) - datetime.now()).total_seconds()
+    clock = tmp_path / "clock"
+    clock.write_text(str(to_noon))
+    settings = lab.settings(conditions_poll_seconds=0.2)
+    agent = AgentProcess(settings, BY_ANOTHER_CLOCK, str(clock))
+    try:
+        lab.headquarters.desire(1, large.model_copy(update={"variant": variant}))
+        waiting = awaited(lab, WaitReason.BYTE_BUDGET)
+        noon = utc_now() + timedelta(seconds=to_noon)
+        assert waiting.until is not None
+        assert timedelta(hours=10) < waiting.until - noon < timedelta(hours=14)
+        partial = lab.state_dir / "partial" / variant.digest
+        assert budget <= partial.stat().st_size < budget + read_bytes
+        clock.write_text(str(to_noon + 86_400))
+        state = lab.headquarters.await_state(Phase.ROLLED_BACK, 1)
+    finally:
+        agent.kill()
+    assert state.failure is not None
+    assert state.failure.phase is Phase.TRIAL  # whole and verified; random bytes are no model
+    assert state.bytes_transferred == len(content)
+    assert lab.artifacts.hits == 2
 
 
 def test_a_device_that_starts_in_1970_works_and_waits_for_windows_only(

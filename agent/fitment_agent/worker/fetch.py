@@ -43,28 +43,23 @@ Tell = Callable[[str, int, int, int], None]
 """Called with (stage, bytes present, bytes wanted, payload bytes received)."""
 
 
-def fetch(job: FetchJob, tell: Tell, allowance_bytes: int | None = None) -> FetchDone:
+def fetch(job: FetchJob, tell: Tell) -> FetchDone:
     """Bring every artifact of the job into its partial file.
-
-    Args:
-        job: what is wanted.
-        tell: called with how far it is.
-        allowance_bytes: payload bytes that may be received; None for no limit.
 
     Raises:
         JobFailure: no URL gave an artifact, there is no room for it, the storage failed, or the
             allowance is spent.
     """
-    return _Transfer(job, tell, allowance_bytes).run()
+    return _Transfer(job, tell).run()
 
 
 class _Transfer:
     """One fetch job under way."""
 
-    def __init__(self, job: FetchJob, tell: Tell, allowance_bytes: int | None) -> None:
+    def __init__(self, job: FetchJob, tell: Tell) -> None:
         self._job = job
         self._tell = tell
-        self._allowance = allowance_bytes
+        self._allowance = job.allowance_bytes
         self._partial = Path(job.partial)
         self._received = 0
         self._present = 0

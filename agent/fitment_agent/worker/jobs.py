@@ -29,6 +29,7 @@ class FetchJob(Record):
         partial: folder of partial files, `<digest>` each.
         reserve_bytes: room to leave free on the file system of `partial`.
         bearer_token_file: holds the token to show to the origin of an artifact's first URL.
+        allowance_bytes: payload bytes that may be received; None for no limit.
         attempts: how often each URL is tried while it fails in a way that may pass.
         backoff_seconds: pause after the first such failure; it doubles with each.
     """
@@ -39,6 +40,7 @@ class FetchJob(Record):
     partial: str
     reserve_bytes: Bytes
     bearer_token_file: str | None = None
+    allowance_bytes: Bytes | None = None
     attempts: Annotated[int, Field(ge=1)] = 5
     backoff_seconds: Seconds = 0.5
 
