@@ -21,6 +21,7 @@ _PACKAGES: Final = {
     "bwrap": "bubblewrap",
     "mke2fs": "e2fsprogs",
 }
+_TOLD_LINES: Final = 3
 INTERPRETERS: Final = ("qemu-aarch64", "qemu-arm")
 
 
@@ -47,7 +48,7 @@ def run(command: Sequence[str | Path], what: str) -> str:
     """Run a command of the set-up and give its output back.
 
     Raises:
-        UnavailableError: it failed; the message names `what` and quotes its last line.
+        UnavailableError: it failed; the message names `what` and quotes its last lines.
     """
     done = subprocess.run(
         [str(part) for part in command],
@@ -57,7 +58,8 @@ def run(command: Sequence[str | Path], what: str) -> str:
     )
     if done.returncode != 0:
         lines = (done.stderr or done.stdout).strip().splitlines() or ["no output"]
-        raise UnavailableError(f"{what} failed: {lines[-1]}")
+        told = "; ".join(line.strip() for line in lines[-_TOLD_LINES:])
+        raise UnavailableError(f"{what} failed: {told}")
     return done.stdout
 
 
