@@ -33,6 +33,7 @@ from fitment_agent.settings import Settings
 from fitment_agent.spending import Spending
 from fitment_agent.state import AgentState
 from fitment_agent.timers import Timers
+from fitment_agent.tuner import Tuner
 from fitment_agent.work import Task, Ticket, Workbench, WorkerSaid, by_terms_of
 from fitment_agent.worker.jobs import (
     FetchDone,
@@ -96,6 +97,7 @@ class Conductor:
         self._heard_at = -math.inf  # when the broker last gave a sign, in monotonic seconds
         self._cut_off: set[str] = set()  # models that wait for the network
         self._todo: deque[tuple[str, Task]] = deque()
+        self._tuner = Tuner(state, facts, timers, settings)
         self._ready: dict[str, None] = {}  # an ordered set: first offered, first weighed
         self._wanted_benchmarks: deque[Assignment] = deque()
 
@@ -107,6 +109,7 @@ class Conductor:
             if not deployment.is_settled:
                 self._follow(model, self._state.resume(model, after_crash))
         self._watch_deadlines()
+        self._tuner.wait()
 
     def accept(self, desired: Desired) -> None:
         """Take over a newer generation."""
@@ -159,6 +162,8 @@ class Conductor:
             return False
         if ticket.task is Task.RUNTIMES:
             self._learn_runtimes(event)
+        elif ticket.task is Task.TUNE:
+            self._tuner.take(ticket.model, ticket.digest, event)
         elif ticket.task is Task.BENCHMARK:
             answer = event.report if isinstance(event, TrialDone) else _why(event)
             self._on_benchmark(answer)
@@ -170,6 +175,7 @@ class Conductor:
     def pump(self) -> bool:
         """Start the next piece of work if there is room; whether anything changed."""
         changed = False
+        self._interrupt_tuning()
         while self._bench.is_free and self._start_next():
             changed = True
         return changed
@@ -187,9 +193,20 @@ class Conductor:
         elif self._wanted_benchmarks:
             assignment = self._wanted_benchmarks.popleft()
             self._bench.try_out(assignment, self._facts.facts(), Task.BENCHMARK)
+        elif (untuned := self._tuner.next()) is not None:
+            self._bench.tune(*untuned)
         else:
             return False
         return True
+
+    def _interrupt_tuning(self) -> None:
+        """Whatever else is to be done comes first."""
+        ticket = self._bench.ticket
+        if not (self._todo or self._ready or self._wanted_benchmarks):
+            return
+        if ticket is not None and ticket.task is Task.TUNE:
+            self._bench.stop()
+        self._tuner.wait()
 
     def _start(self, model: str, task: Task) -> None:
         deployment = self._state.deployments[model]

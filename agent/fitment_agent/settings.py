@@ -49,6 +49,8 @@ class Settings:
         heartbeat_seconds: between two vitals at least.
         heartbeat_max_seconds: between two vitals at most, while nothing changes.
         heartbeat_max_saving_seconds: the same on a battery or a metered link.
+        auto_tune: find the best session options of what is active when nothing else is to be done.
+        tune_after_seconds: how long nothing must have been deployed before that.
         conditions_poll_seconds: between two looks at a condition that holds something back.
         reconnect_min_seconds, reconnect_max_seconds: bounds of the broker backoff.
         retry_base_seconds, retry_max_seconds, retry_limit: backoff of failed work.
@@ -70,6 +72,8 @@ class Settings:
     heartbeat_seconds: float = 30.0
     heartbeat_max_seconds: float = 600.0
     heartbeat_max_saving_seconds: float = 900.0
+    auto_tune: bool = True
+    tune_after_seconds: float = 300.0
     conditions_poll_seconds: float = 15.0
     reconnect_min_seconds: float = 1.0
     reconnect_max_seconds: float = 120.0
@@ -242,7 +246,7 @@ def _kind(key: str) -> str:
         return "path"
     if key.endswith("_seconds"):
         return "seconds"
-    return {"labels": "labels", "metered": "flag"}.get(
+    return {"labels": "labels", "metered": "flag", "auto_tune": "flag"}.get(
         key, "count" if key.endswith(("_bytes", "_limit")) else "text"
     )
 

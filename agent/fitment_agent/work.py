@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from fitment_agent.deployment import Deployment
 from fitment_agent.settings import Settings
 from fitment_agent.supervise import WorkerProcess
+from fitment_agent.tuning import tune_job
 from fitment_agent.worker.jobs import (
     FetchJob,
     Job,
@@ -40,6 +41,7 @@ class Task(str, Enum):
     VERIFY = "verify"
     TRY = "try"
     BENCHMARK = "benchmark"
+    TUNE = "tune"
     RUNTIMES = "runtimes"
 
 
@@ -50,6 +52,7 @@ class Ticket:
     Attributes:
         number: grows with every piece.
         model: that it is for; empty for the device itself.
+        digest: of the variant that it is for, where that may change meanwhile.
         started: monotonic seconds.
     """
 
@@ -57,6 +60,7 @@ class Ticket:
     task: Task
     model: str
     started: float
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -146,6 +150,16 @@ class Workbench:
             memory_limit_bytes=assignment.protocol.memory_limit_bytes,
         )
 
+    def tune(self, assignment: Assignment, facts: DeviceFacts) -> None:
+        """Find the best session options of what an assignment brought."""
+        job = tune_job(assignment, self._settings.state_dir, facts)
+        self._start(
+            *(Task.TUNE, assignment.model, job),
+            wall_limit_seconds=job.total_wall_limit_seconds,
+            memory_limit_bytes=job.memory_limit_bytes,
+            digest=assignment.variant.digest,
+        )
+
     def look_at_runtimes(self) -> None:
         """Find out what the installed runtimes can do."""
         limit = _RUNTIMES_LIMIT_SECONDS
@@ -172,10 +186,11 @@ class Workbench:
         job: Job,
         wall_limit_seconds: float | None = None,
         memory_limit_bytes: int | None = None,
+        digest: str = "",
     ) -> None:
         assert self.is_free, "one worker at a time"
         self._count += 1
-        ticket = Ticket(self._count, task, model, time.monotonic())
+        ticket = Ticket(self._count, task, model, time.monotonic(), digest)
         self.ticket = ticket
 
         def say(event: Any) -> None:
