@@ -49,7 +49,7 @@ from fitment_agent.journal import Journal
 from fitment_agent.probe import make_probe
 from fitment_agent.settings import Settings
 from fitment_contract.device import RuntimeFacts
-from support.agent_lab import Lab, LabBroker, free_port, running_agent
+from support.agent_lab import Lab, LabBroker, free_port, running_agent, wait_until
 
 ROOTS = Path(__file__).parent / "roots"
 LATER = SOFTWARE_DATE + timedelta(days=30)
@@ -455,8 +455,8 @@ def test_two_agents_with_one_name(tmp_path: Path) -> None:
 
 def test_a_real_agent_is_seen(tmp_path: Path) -> None:
     with running_agent(Settings("doctor-sees-me", tmp_path / "state")) as real:
-        seen = doubles.running_agents(Machine(Path("/")))
-        assert (real.process.pid, "doctor-sees-me") in seen
+        me = (real.process.pid, "doctor-sees-me")
+        wait_until(lambda: me in doubles.running_agents(Machine(Path("/"))), "the agent to show")
 
 
 @pytest.mark.parametrize("manager", MANAGERS, ids=lambda one: one.name)

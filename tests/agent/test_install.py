@@ -360,6 +360,19 @@ def test_systemd_makes_the_user_loads_the_unit_and_starts_in_this_order(tmp_path
     assert recorder.commands == ["systemctl stop fitment-agent.service", "systemctl daemon-reload"]
 
 
+def test_where_systemd_does_not_run_yet_nobody_speaks_to_it(tmp_path: Path) -> None:
+    """As in a chroot, while an image is made: the user is there, the start comes with the boot."""
+    machine, recorder = live(tmp_path / "root", "systemd")
+    (tmp_path / "root/run/systemd/system").rmdir()
+    manager = BY_NAME["systemd"]
+    install(manager.steps(answers(tmp_path / "root"), machine), machine)
+    assert {command.split()[0] for command in recorder.commands} == {
+        "systemd-sysusers",
+        "systemd-tmpfiles",
+    }
+    assert manager.is_enabled(machine)
+
+
 @pytest.mark.parametrize("name", ["runit", "termux"])
 def test_runit_ends_the_service_before_its_scripts_go(tmp_path: Path, name: str) -> None:
     machine, recorder = live(tmp_path / "root", name)
