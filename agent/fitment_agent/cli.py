@@ -1,4 +1,4 @@
-"""The device's command line: `fitment-agent run|probe|bench|status|models|rollback`.
+"""The device's command line: `fitment-agent`.
 
 Data goes to standard output, everything else to standard error. Exit codes: 0 done, 1 error,
 2 wrong use or settings, 3 not found, 5 conflict, 8 timeout, 130 interrupted.

@@ -82,7 +82,7 @@ class RunningAgent(NamedTuple):
 def running_agent(state_dir: Path) -> RunningAgent | None:
     """The agent that holds the state directory; None when none does."""
     try:
-        descriptor = os.open(state_dir / "agent.lock", os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(state_dir / "agent.lock", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         return None
     try:

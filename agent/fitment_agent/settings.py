@@ -179,7 +179,8 @@ def _standard_files(variables: Mapping[str, str]) -> list[Path]:
     user = variables.get("XDG_CONFIG_HOME") or str(Path.home() / ".config")
     folders = [Path("/etc/fitment"), Path(user) / "fitment"]
     names = ("agent.toml", "agent.json")
-    return [folder / name for folder in folders for name in names if (folder / name).is_file()]
+    paths = [folder / name for folder in folders for name in names]
+    return [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 - a closed home is none
 
 
 def _read_file(path: Path) -> dict[str, Any]:
