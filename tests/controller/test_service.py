@@ -279,6 +279,40 @@ def test_active_without_a_measurement_is_no_success(hq: Headquarters) -> None:
     assert hq.service.rollout(id).state is RolloutState.RUNNING
 
 
+def test_a_device_too_busy_to_measure_is_asked_again_until_it_could(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi")
+    id = hq.begin()
+    told = hq.told(device)
+    hq.service.receive([device.prove(told, valid=False)])
+    hq.service.tick()
+    (member,) = hq.service.rollout_members(id).items
+    assert (member.state, member.reason) == (
+        MemberState.ASSIGNED,
+        "active, not proved: throttled",
+    )
+    (command,) = hq.publisher.commands
+    assert (command.name, command.model, command.mode) == (
+        *(CommandName.BENCHMARK, MODEL),
+        None,
+    ), "by the terms of its assignment"
+    hq.service.tick()
+    assert len(hq.publisher.commands) == 1, "once a minute"
+    hq.clock.forward(61)
+    hq.service.receive([device.vitals()])
+    hq.service.tick()
+    assert len(hq.publisher.commands) == 2
+    report = make_report(
+        told.assignments[0].variant, fingerprint=device.facts.fingerprint, id="again", p95=0.003
+    )
+    hq.service.receive([Bench(**device.envelope(), report=report)])
+    for _ in range(3):
+        hq.service.tick()
+    assert hq.service.rollout(id).state is RolloutState.COMPLETED
+    (member,) = hq.service.rollout_members(id).items
+    assert member.latency_p95_seconds == 0.003
+
+
 def test_nothing_moves_while_paused_and_abort_gives_back(hq: Headquarters) -> None:
     hq.push()
     devices = [hq.device(f"pi-{n}") for n in range(3)]

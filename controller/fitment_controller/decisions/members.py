@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
 
 from fitment_contract.benchmark import BenchmarkReport
-from fitment_contract.messages import ActiveVariant, ModelState
+from fitment_contract.messages import ModelState
 from fitment_contract.phase import Phase
 from fitment_controller.decisions.evidence import usable
 from fitment_controller.decisions.transitions import MEMBER, MemberEvent, move
@@ -14,6 +16,9 @@ from fitment_controller.domain import Member, MemberState, waiting_words
 
 TIMEOUT = "timeout"
 """The failure of a device that was not proved by its deadline."""
+
+MEASURE_AGAIN: Final = timedelta(seconds=60)
+"""How often a device is asked for a measurement that is missing."""
 
 
 @dataclass(frozen=True)
@@ -23,11 +28,13 @@ class Observation:
     Attributes:
         desired_generation: the newest generation of its desired state.
         state: what it reported last for the rollout's model.
+        again: by digest, what it measured validly when it was asked to measure again.
     """
 
     online: bool
     desired_generation: int
     state: ModelState | None = None
+    again: Mapping[str, BenchmarkReport] = field(default_factory=dict)
 
 
 def observe(member: Member, seen: Observation, now: datetime) -> Member:
@@ -46,12 +53,38 @@ def observe(member: Member, seen: Observation, now: datetime) -> Member:
         )
     if member.state is MemberState.SUCCEEDED:
         return member
-    if state is not None and _proved(member, state):
-        return _success(member, state, now)
+    if state is not None and _proved(member, state, seen.again):
+        return _success(member, state, seen.again, now)
     reason = _progress(member, seen, state)
     if member.deadline is not None and now >= member.deadline:
         return _end(member, MemberEvent.EXPIRE, now, failure=TIMEOUT, reason=f"deadline: {reason}")
     return member if member.reason == reason else member.model_copy(update={"reason": reason})
+
+
+def lacks_measurement(member: Member, state: ModelState | None) -> bool:
+    """Whether it runs what it was assigned, and only a valid measurement is missing.
+
+    Conditions that change under every attempt do that, as they do on a busy device.
+    """
+    first, second = member.after.digests
+    return (
+        member.state is MemberState.ASSIGNED
+        and state is not None
+        and state.phase is Phase.ACTIVE
+        and state.active is not None
+        and state.active.digest == first
+        and (second is None or (state.low_power is not None and state.low_power.digest == second))
+        and not _proved(member, state, {})
+    )
+
+
+def is_to_measure_again(member: Member, seen: Observation, now: datetime) -> bool:
+    """Whether a device that lacks nothing but a measurement is to be asked for one now."""
+    return (
+        seen.online
+        and lacks_measurement(member, _answer(member, seen))
+        and (member.asked_at is None or now >= member.asked_at + MEASURE_AGAIN)
+    )
 
 
 def _answer(member: Member, seen: Observation) -> ModelState | None:
@@ -62,7 +95,7 @@ def _answer(member: Member, seen: Observation) -> ModelState | None:
     return state if state.digest == member.after.digest else None
 
 
-def _proved(member: Member, state: ModelState) -> bool:
+def _proved(member: Member, state: ModelState, again: Mapping[str, BenchmarkReport]) -> bool:
     """Active with this very digest, and validly measured: intent is never success.
 
     Where a second variant comes along, the same of that one.
@@ -70,30 +103,41 @@ def _proved(member: Member, state: ModelState) -> bool:
     first, second = member.after.digests
     return (
         state.phase is Phase.ACTIVE
-        and _held(state.active, state.benchmark, first)
-        and (second is None or _held(state.low_power, state.low_power_benchmark, second))
+        and state.active is not None
+        and state.active.digest == first
+        and _valid(state.benchmark, first, again) is not None
+        and (
+            second is None
+            or (
+                state.low_power is not None
+                and state.low_power.digest == second
+                and _valid(state.low_power_benchmark, second, again) is not None
+            )
+        )
     )
 
 
-def _held(variant: ActiveVariant | None, report: BenchmarkReport | None, digest: str) -> bool:
-    return (
-        variant is not None
-        and variant.digest == digest
-        and report is not None
-        and report.digest == digest
-        and usable(report)
-    )
+def _valid(
+    report: BenchmarkReport | None, digest: str, again: Mapping[str, BenchmarkReport]
+) -> BenchmarkReport | None:
+    """The valid measurement of a file: the trial's, else one that was asked for later."""
+    if report is not None and report.digest == digest and usable(report):
+        return report
+    return again.get(digest)
 
 
-def _success(member: Member, state: ModelState, now: datetime) -> Member:
-    assert state.benchmark is not None
-    score = state.benchmark.score()
+def _success(
+    member: Member, state: ModelState, again: Mapping[str, BenchmarkReport], now: datetime
+) -> Member:
+    report = _valid(state.benchmark, member.after.digest, again)
+    assert report is not None  # it is proved
+    score = report.score()
     return _end(
         member,
         MemberEvent.PROVE,
         now,
         reason="active and measured",
-        latency_p95_seconds=state.benchmark.latency.p95_seconds,
+        latency_p95_seconds=report.latency.p95_seconds,
         accuracy=score.value if score else None,
     )
 

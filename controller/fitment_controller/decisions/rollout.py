@@ -8,7 +8,7 @@ controller that was killed between deciding and doing decides the same again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fitment_contract.messages import EventLevel
@@ -39,12 +39,14 @@ class Step:
 
     Attributes:
         members: those that changed, and no others.
+        measure: devices to be asked for a benchmark, because conditions spoilt their trial's.
     """
 
     rollout: Rollout
     members: tuple[Member, ...] = ()
     actions: tuple[Action, ...] = ()
     audits: tuple[Audit, ...] = ()
+    measure: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -199,6 +201,7 @@ def _collect(rollout: Rollout, before: Sequence[Member], runs: Sequence[StratumR
         members=tuple(after[member.device] for member in before if after[member.device] != member),
         actions=tuple(action for run in runs for action in run.actions),
         audits=tuple(audit for run in runs for audit in run.audits),
+        measure=tuple(device for run in runs for device in run.measure),
     )
 
 
@@ -219,4 +222,4 @@ def _conclude(step: Step, now: datetime) -> Step:
     level = EventLevel.ERROR if state is RolloutState.FAILED else EventLevel.INFO
     audit = Audit(f"rollout-{state.value}", reason, level)
     changed = rollout.model_copy(update={"state": state, "reason": reason, "updated_at": now})
-    return Step(changed, step.members, step.actions, (*step.audits, audit))
+    return replace(step, rollout=changed, audits=(*step.audits, audit))

@@ -16,7 +16,7 @@ from typing import Any
 
 from fitment_contract.messages import EventLevel
 from fitment_controller.decisions.gates import BAD, judge, verdict
-from fitment_controller.decisions.members import Observation, observe
+from fitment_controller.decisions.members import Observation, is_to_measure_again, observe
 from fitment_controller.decisions.transitions import (
     MEMBER,
     STRATUM,
@@ -88,6 +88,7 @@ class StratumRun:
         self.members = {member.device: member for member in members}
         self.actions: list[Action] = []
         self.audits: list[Audit] = []
+        self.measure: list[str] = []
         self._rollout = rollout
         self._policy = rollout.request.policy
         self._seen = seen
@@ -132,6 +133,9 @@ class StratumRun:
     def _observe(self) -> None:
         for member in list(self.members.values()):
             after = observe(member, self._seen[member.device], self._now)
+            if is_to_measure_again(after, self._seen[member.device], self._now):
+                after = after.model_copy(update={"asked_at": self._now})
+                self.measure.append(after.device)
             if after is member:
                 continue
             self.members[member.device] = after

@@ -85,6 +85,7 @@ class Member(Record):
         generation: of the desired state that assigned it.
         reason: why it failed or what it waits for.
         failure: the device's failure reason, `timeout`, or None.
+        asked_at: when it was asked last to measure again, because conditions spoilt its benchmark.
         latency_p95_seconds, accuracy: proved on the new variant.
         before_p95_seconds, before_accuracy: of what it ran before, from its own report.
     """
@@ -101,6 +102,7 @@ class Member(Record):
     finished_at: Timestamp | None = None
     reason: str = ""
     failure: str | None = None
+    asked_at: Timestamp | None = None
     latency_p95_seconds: float | None = None
     accuracy: float | None = None
     before_p95_seconds: float | None = None

@@ -34,12 +34,19 @@ def benchmark_command(
         raise NotFoundError("device", device, "See `fitment device list`")
     if not known.online:
         raise ConflictError(f"{device} is offline", "Ask again when it is back")
+    return measure_command(device, _running(rows, device, model), now, mode)
+
+
+def measure_command(
+    device: str, model: str, now: datetime, mode: BenchmarkMode | None = None
+) -> Command:
+    """The same, of a device that is known to run `model`; None is by its assignment's terms."""
     return Command(
         device=device,
         sent_at=now,
         id=uuid.uuid4().hex,
         name=CommandName.BENCHMARK,
-        model=_running(rows, device, model),
+        model=model,
         mode=mode,
         expires_at=now + BENCHMARK_LIFETIME,
     )

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
+from fitment_contract.benchmark import BenchmarkReport
 from fitment_contract.errors import ContractError
 from fitment_contract.phase import Phase
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.decisions.desired import Delivery, assign, message, withdraw
-from fitment_controller.decisions.members import Observation
+from fitment_controller.decisions.evidence import usable
+from fitment_controller.decisions.members import Observation, lacks_measurement
 from fitment_controller.decisions.rollout import Step
 from fitment_controller.decisions.strata import Action, Assign
 from fitment_controller.domain import (
@@ -46,10 +48,30 @@ def observations(rows: Rows, model: str, members: Sequence[Member]) -> dict[str,
         **rows.reported.of_model(model, on_their_way),
         **rows.reported.of_model(model, arrived, Phase.ROLLED_BACK),
     }
+    again = _measured_again(rows, members, reported)
     return {
-        id: _observation(presence.get(id, (False, 0)), desired.get(id, 0), reported.get(id))
+        id: _observation(
+            presence.get(id, (False, 0)), desired.get(id, 0), reported.get(id), again.get(id, {})
+        )
         for id in devices
     }
+
+
+def _measured_again(
+    rows: Rows, members: Sequence[Member], reported: Mapping[str, ReportedModel]
+) -> dict[str, dict[str, BenchmarkReport]]:
+    """By device and digest: what devices whose trial was spoilt have measured validly since."""
+    lacking = {
+        member.device: member
+        for member in members
+        if member.device in reported and lacks_measurement(member, reported[member.device].state)
+    }
+    found: dict[str, dict[str, BenchmarkReport]] = {}
+    for item in rows.evidence.of_devices(sorted(lacking)):
+        since = lacking[item.device].assigned_at
+        if usable(item.report) and since is not None and item.received_at >= since:
+            found.setdefault(item.device, {})[item.report.digest] = item.report
+    return found
 
 
 def carry_out(rows: Rows, step: Step, profiles: Profiles, now: datetime) -> None:
@@ -90,13 +112,17 @@ def hand_over(
 
 
 def _observation(
-    presence: tuple[bool, int], desired_generation: int, reported: ReportedModel | None
+    presence: tuple[bool, int],
+    desired_generation: int,
+    reported: ReportedModel | None,
+    again: Mapping[str, BenchmarkReport],
 ) -> Observation:
     online, generation = presence
     return Observation(
         online=online,
         desired_generation=max(desired_generation, generation),
         state=reported.state if reported else None,
+        again=again,
     )
 
 

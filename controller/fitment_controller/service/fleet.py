@@ -27,7 +27,11 @@ from fitment_controller.domain import LogEntry, ModelVersion, Plan, Rollout, Rol
 from fitment_controller.errors import ConflictError, MissingBlobs, NotFoundError, PlanRefused
 from fitment_controller.profiles import Profiles
 from fitment_controller.registry import artifacts_of, check_portfolio, missing_from, numbered
-from fitment_controller.service.device_commands import benchmark_command, report_command
+from fitment_controller.service.device_commands import (
+    benchmark_command,
+    measure_command,
+    report_command,
+)
 from fitment_controller.service.dispatch import carry_out, hand_over, observations
 from fitment_controller.service.intake import Intake
 from fitment_controller.service.planning import gather, measured_before
@@ -121,7 +125,10 @@ class FleetService(FleetQuestions):
         """One rollout in a transaction of its own: a fault in it must not hold the others up."""
         try:
             with self._store.begin() as rows:
-                self._advance(rows, rollout)
+                step = self._advance(rows, rollout)
+            for device in step.measure:  # whoever misses it is asked again in a minute
+                model = rollout.request.model
+                self._publisher.publish(measure_command(device, model, self._clock()))
         except Exception:  # noqa: BLE001 - the fleet goes on; the log says what is wrong
             _log.exception("rollout %s cannot go on", rollout.id)
 
@@ -283,12 +290,13 @@ class FleetService(FleetQuestions):
             ]
         )
 
-    def _advance(self, rows: Rows, rollout: Rollout) -> None:
+    def _advance(self, rows: Rows, rollout: Rollout) -> Step:
         members = rows.rollouts.members(rollout.id)
         seen = observations(rows, rollout.request.model, members)
         step = advance(rollout, members, seen, self._clock())
         if step.rollout != rollout or step.members or step.actions:
             self._save(rows, step, CONTROLLER)
+        return step
 
     def _command(self, id: str, actor: str, decide: Callable[[Rows, Rollout], Step]) -> Rollout:
         with self._lock, self._store.begin() as rows:

@@ -69,7 +69,8 @@ class Intake:
         """Read what is known of the devices, apply every message, write what changed."""
         ids = sorted({message.device for message in messages})
         self._devices = self._rows.devices.get(ids)
-        self._book = ReportBook(self._rows.reported.get(ids), self._observer, self._now)
+        telling = sorted({item.device for item in messages if isinstance(item, Birth | Reported)})
+        self._book = ReportBook(self._rows.reported.get(telling), self._observer, self._now)
         for message in messages:
             self.received.append(type(message).__name__.lower())
             reason = self._apply(message)

@@ -81,6 +81,15 @@ class EvidenceRows:
             found += [_evidence(row) for row in self._connection.execute(query)]
         return found
 
+    def of_devices(self, devices: Sequence[str]) -> list[Evidence]:
+        """Everything that these devices measured, oldest first."""
+        found: list[Evidence] = []
+        for some in chunks(list(devices)):
+            query = select(evidence).where(evidence.c.device.in_(some))
+            query = query.order_by(evidence.c.received_at, evidence.c.id)
+            found += [_evidence(row) for row in self._connection.execute(query)]
+        return found
+
     def recent(
         self, model: str | None, variant: str | None, device: str | None, limit: int
     ) -> list[Evidence]:
