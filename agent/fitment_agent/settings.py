@@ -180,7 +180,7 @@ def _standard_files(variables: Mapping[str, str]) -> list[Path]:
     folders = [Path("/etc/fitment"), Path(user) / "fitment"]
     names = ("agent.toml", "agent.json")
     paths = [folder / name for folder in folders for name in names]
-    return [path for path in paths if os.path.isfile(path)]  # noqa: PTH113 - a closed home is none
+    return [path for path in paths if os.path.isfile(path)]  # Path.is_file fails in a closed home
 
 
 def _read_file(path: Path) -> dict[str, Any]:
