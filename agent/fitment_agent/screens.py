@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +59,16 @@ def status_text(screen: Screen) -> str:
 def _status_row(model: Mapping[str, Any]) -> tuple[str, str, str, str, str]:
     active, failure, waiting = model["active"], model["failure"], model["waiting"]
     why = f"{failure['reason']}: {failure['detail']}" if failure else ""
-    why = f"{waiting['reason']}: {waiting['detail']}" if waiting else why
+    if waiting:
+        end = f", until {_local(waiting['until'])}" if waiting["until"] else ""
+        why = f"{waiting['reason']}: {waiting['detail']}{end}"
     wanted, now = model["variant"] or "-", active["variant"] if active else "-"
     return (model["model"], model["phase"], wanted, now, why)
+
+
+def _local(moment: str) -> str:
+    """A moment of JSON by the clock on the device's wall."""
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).astimezone().strftime("%F %R")
 
 
 def models_screen(pointers: Pointers, state_dir: Path) -> Screen:
