@@ -327,6 +327,11 @@ class AgentProcess:
                 env=runtime_environment(),
             )
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether it runs no more."""
+        return self.process.poll() is not None
+
     def await_death(self, seconds: float = LIMIT_SECONDS) -> int:
         """The return code, as `subprocess` gives it."""
         try:

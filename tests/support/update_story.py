@@ -7,7 +7,7 @@ world when it is over, and what was told then must be true of whatever is found 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -83,13 +83,6 @@ class Story:
         self.steps.append(Step(mode=PowerMode.NORMAL))
         self._want(paired("a5"), single("s3"))
 
-    def asked_again(self) -> Step:
-        """What is wanted in the end, in a new rollout: so headquarters answers a failure."""
-        last = self.steps[-1].desired
-        assert last is not None
-        again = [one.model_copy(update={"rollout": "again"}) for one in last.assignments]
-        return Step(_desired(last.generation + 1, *again))
-
     def _want(self, *assignments: Assignment, withdrawn: tuple[str, ...] = ()) -> None:
         generation = 1 + sum(1 for step in self.steps if step.desired)
         desired = _desired(generation, *assignments)
@@ -129,6 +122,13 @@ class Story:
 
 def _desired(generation: int, *assignments: Assignment) -> Desired:
     return Desired(device="box-1", sent_at=NOW, generation=generation, assignments=assignments)
+
+
+def asked_again(steps: Sequence[Step]) -> Step:
+    """What is wanted last, in a new rollout: so headquarters answers a failure."""
+    last = [step.desired for step in steps if step.desired][-1]
+    again = [one.model_copy(update={"rollout": "again"}) for one in last.assignments]
+    return Step(_desired(last.generation + 1, *again))
 
 
 @contextmanager

@@ -33,3 +33,12 @@ def join(tmp_path: Path, headquarters: Headquarters) -> Iterator[Callable[..., A
     yield start
     for agent in agents:
         agent.process.stop()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Many minutes under fire are for those who ask: `make test-soak`."""
+    if "soak" in str(config.getoption("markexpr")):
+        return
+    for item in items:
+        if item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.skip(reason="goes on for many minutes: make test-soak"))
