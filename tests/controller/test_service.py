@@ -70,7 +70,11 @@ def test_silence_ends_the_lease_and_vitals_renew_it(hq: Headquarters) -> None:
 def test_a_device_that_promised_to_speak_less_often_is_given_the_time(hq: Headquarters) -> None:
     device = hq.device("pi")
     device.interval_seconds = 600.0
-    hq.service.receive([device.vitals(), device.reported()])
+    hq.service.receive([device.vitals()])
+    hq.clock.forward(1499)
+    hq.service.tick()
+    assert hq.service.device("pi").online
+    hq.service.receive([device.reported()])  # promises nothing, and takes nothing back
     hq.clock.forward(1499)
     hq.service.tick()
     assert hq.service.device("pi").online
@@ -492,6 +496,12 @@ def test_what_waits_and_for_what_is_counted_in_the_fleet(hq: Headquarters) -> No
     assert member.reason.startswith("waiting: outside its hours: 12 % left; until 2026-03-01")
     logged = [entry.message for entry in hq.service.events() if entry.name == "phase-changed"]
     assert any("battery: 12 % left; until" in line for line in logged)
+    going = devices[1].models[MODEL].model_copy(update={"phase": Phase.FETCHING})
+    devices[1].models[MODEL] = going
+    hq.service.receive([devices[1].reported()])
+    reasons = [cell.wait_reason for cell in hq.service.fleet_summary().variants]
+    assert sorted(filter(None, reasons)) == ["battery", "window"], "one goes on"
+    assert None in reasons
 
 
 def test_a_switch_of_power_is_a_line_in_the_log(hq: Headquarters) -> None:
