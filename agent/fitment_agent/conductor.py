@@ -127,15 +127,18 @@ class Conductor:
     def benchmark(self, model: str, mode: BenchmarkMode | None = None) -> str | None:
         """Benchmark what is active, when there is room; why not, if it cannot be.
 
+        What was asked for already and is still to come is not asked for again.
+
         Args:
-            model: whose active variant.
+            model: whose active variants: with a second one for low power, both.
             mode: by which of the contract's terms; those of its assignment when None.
         """
-        proof = self._state.active_proof(model)
-        if proof is None:
-            return f"no variant of {model!r} is active and known here"
-        self._wanted_benchmarks.append(by_terms_of(mode, proof.assignment))
-        return None
+        active = self._state.active_variants(model)
+        for assignment in active:
+            wanted = by_terms_of(mode, assignment)
+            if wanted not in self._wanted_benchmarks:
+                self._wanted_benchmarks.append(wanted)
+        return None if active else f"no variant of {model!r} is active and known here"
 
     def heard(self) -> None:
         """The broker gave a sign of life: what waits for the network is tried again."""

@@ -174,6 +174,18 @@ class AgentState:
             return None
         return replace(proof, assignment=proof.assignment.model_copy(update={"low_power": None}))
 
+    def active_variants(self, model: str) -> tuple[Assignment, ...]:
+        """What applications may be using now, each variant as an assignment of its own."""
+        pointer = self.pointers.read(model)
+        proof = self.journal.proof(model, pointer.active.normal.digest) if pointer else None
+        if pointer is None or proof is None:
+            return ()
+        alone = proof.assignment.model_copy(update={"low_power": None})
+        second = proof.assignment.low_power
+        if pointer.active.low_power is None or second is None:
+            return (alone,)
+        return alone, alone.model_copy(update={"variant": second.variant})
+
     def keep_low_power_proof(self, model: str, report: BenchmarkReport) -> None:
         """Keep what was measured on the second variant, before its trial counts as passed.
 

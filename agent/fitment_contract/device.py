@@ -8,7 +8,7 @@ fingerprint are expected to measure the same, so evidence is kept per fingerprin
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field, StringConstraints
 
@@ -24,6 +24,11 @@ from fitment_contract.base import (
 
 Fingerprint = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
 """The first 16 hexadecimal digits of the SHA-256 over the deciding facts."""
+
+
+EMULATED: Final = "emulated"
+"""The label, with the value `true`, of a device whose processor is emulated: it computes what the
+real one would, and how long that takes says nothing about any device."""
 
 
 class PowerSource(str, Enum):
@@ -184,8 +189,8 @@ class DeviceFacts(Record):
     """Everything a device says about itself.
 
     Attributes:
-        simulated: the facts were declared in a file, not read from the machine. Shown wherever
-            the device shows.
+        simulated: the facts were declared in a file, not read from the machine, or its processor
+            is emulated. Shown wherever the device shows.
         region: the place the device is configured for; the controller's region files say what
             that means.
         labels: free key-value pairs set by whoever installed the device.

@@ -13,7 +13,14 @@ from typer.testing import CliRunner
 
 from fitment_agent import model
 from fitment_agent.cli import app
-from fitment_contract.messages import Assignment, Event, LowPower, PowerMode
+from fitment_contract.messages import (
+    Assignment,
+    Bench,
+    CommandName,
+    Event,
+    LowPower,
+    PowerMode,
+)
 from fitment_contract.phase import FailureReason, Phase
 from support.agent_lab import MODEL, Lab, running_agent, wait_until
 
@@ -74,6 +81,22 @@ def test_a_pair_is_brought_switched_and_reported(lab: Lab, machine: Path) -> Non
         assert "fp32-4: on battery at 10%" in said.detail
         wait_until(lambda: lab.headquarters.states()[-1].mode is PowerMode.LOW_POWER, "the mode")
         assert in_use(lab) == "fp32-4"
+
+
+def test_a_benchmark_that_is_asked_for_measures_both(lab: Lab, machine: Path) -> None:
+    lab.headquarters.desire(1, a_pair(lab))
+    with running_agent(lab.settings(root_prefix=machine)):
+        told = lab.headquarters.await_state(Phase.ACTIVE, 1)
+        assert told.active is not None
+        assert told.low_power is not None
+        for _ in range(3):  # as a controller asks that has no answer yet
+            lab.headquarters.command(CommandName.BENCHMARK, MODEL)
+        both = {told.active.digest, told.low_power.digest}
+        wait_until(
+            lambda: {one.report.digest for one in lab.headquarters.all(Bench)} == both, "both"
+        )
+        time.sleep(2)
+        assert len(lab.headquarters.all(Bench)) <= 4, "what is still to come is not asked for again"
 
 
 def test_offline_and_after_a_kill_it_goes_on_switching(lab: Lab, machine: Path) -> None:

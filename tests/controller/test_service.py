@@ -427,6 +427,22 @@ def test_declared_facts_make_a_report_simulated_whatever_it_says(hq: Headquarter
     assert hq.service.evidence(MODEL)[0].report.simulated
 
 
+def test_what_an_emulated_processor_measured_is_shown_and_decides_nothing(hq: Headquarters) -> None:
+    hq.push()
+    device = hq.device("pi", simulated=True, labels={"emulated": "true"})
+    variant = make_portfolio().entries[0].variant
+    assert variant is not None
+    report = make_report(variant, fingerprint=device.facts.fingerprint, p95=9.0)
+    hq.service.receive([Bench(**device.envelope(), report=report)])
+    (kept,) = hq.service.evidence(MODEL)
+    assert (kept.report.valid, kept.report.simulated) == (False, True)
+    assert "emulated" in (kept.report.invalid_reason or "")
+    verdict = hq.service.why("pi", MODEL).verdict(variant.name)
+    assert verdict is not None
+    assert verdict.numbers.latency_p95_seconds is not None
+    assert verdict.numbers.latency_p95_seconds.source.value != "fingerprint"
+
+
 def test_a_device_behind_or_ahead_is_told_again(hq: Headquarters) -> None:
     hq.push()
     device = hq.device("pi")

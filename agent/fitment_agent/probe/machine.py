@@ -20,9 +20,8 @@ from fitment_agent.probe.storage import probe_storage
 from fitment_agent.probe.thermal import hottest_celsius, probe_thermal
 from fitment_agent.probe.throttle import is_throttled
 from fitment_agent.settings import Settings
-from fitment_contract.device import DeviceFacts, Power
+from fitment_contract.device import EMULATED, DeviceFacts, Power
 
-_EMULATED = "emulated"
 _NO_TRANSFER = "no transfer of this agent was large enough to tell yet"
 _DOWNLINK = ("downlink_bytes_per_second", "downlink_samples", "downlink_sample_bytes")
 
@@ -95,8 +94,8 @@ class MachineProbe:
 
     def _is_emulated(self, root: Root) -> bool:
         """Whoever runs the agent in an emulator says so; what is measured there is no evidence."""
-        is_emulated = self._settings.labels.get(_EMULATED) == "true"
-        root.found("simulated", f"settings: {'' if is_emulated else 'not '}labelled {_EMULATED}")
+        is_emulated = self._settings.labels.get(EMULATED) == "true"
+        root.found("simulated", f"settings: {'' if is_emulated else 'not '}labelled {EMULATED}")
         return is_emulated
 
     def _power(self, root: Root) -> Power:

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
 from fitment_contract.benchmark import BenchmarkReport
+from fitment_contract.device import EMULATED
 from fitment_contract.messages import (
     Bench,
     Birth,
@@ -31,6 +33,8 @@ from fitment_controller.profiles import Profiles
 from fitment_controller.service.ports import FleetObserver, ServiceSettings
 from fitment_controller.service.reports import ReportBook
 from fitment_controller.store import Rows
+
+_EMULATED_REASON: Final = "its processor is emulated: how long it takes says nothing"
 
 
 class Intake:
@@ -193,12 +197,17 @@ class Intake:
                     self._measured(report, device)
 
     def _measured(self, report: BenchmarkReport, device: Device) -> None:
-        """Keep a report. Declared facts make it simulated, whatever the report says of itself."""
-        simulated = report.simulated or device.facts.simulated
+        """Keep a report. Declared facts make it simulated, whatever the report says of itself.
+
+        What an emulated processor measured is kept to be looked at, and decides nothing.
+        """
+        changes: dict[str, object] = {"simulated": report.simulated or device.facts.simulated}
+        if device.facts.labels.get(EMULATED) == "true":
+            changes.update(valid=False, invalid_reason=_EMULATED_REASON)
         self._evidence.setdefault(
             report.id,
             Evidence(
-                report=report.model_copy(update={"simulated": simulated}),
+                report=report.model_copy(update=changes),
                 device=device.id,
                 device_class=device.device_class,
                 region=device.region,
