@@ -112,24 +112,23 @@ def test_without_proc_and_sys_models_come_all_the_same(
 def test_an_outage_longer_than_any_number_of_tries_is_no_failure(lab: Lab) -> None:
     """Broker and files are gone in the middle of an update, and the agent is started anew too."""
     settings = lab.settings(**PATIENT)
-    agent = AgentProcess(settings)
-    bring_about(lab, 1, lab.assignment(features=8))
-    before = check_usable(lab.state_dir)
-    lab.artifacts.unplug()
     second = lab.assignment(features=16)
-    lab.headquarters.desire(2, second)
-    lab.headquarters.await_state(Phase.FETCHING, 2)
-    lab.broker.stop()
-    await_tries(lab, 1)
-    agent.kill()
-    agent = AgentProcess(settings)
-    await_tries(lab, 2)
-    assert check_usable(lab.state_dir) == before
-    lab.broker.start()
-    lab.artifacts.plug_in()
-    state = lab.headquarters.await_state(Phase.ACTIVE, 2)
-    assert state.digest == second.variant.digest
-    assert agent.stop() == 0
+    with running_agent(settings):
+        bring_about(lab, 1, lab.assignment(features=8))
+        before = check_usable(lab.state_dir)
+        lab.artifacts.unplug()
+        lab.headquarters.desire(2, second)
+        lab.headquarters.await_state(Phase.FETCHING, 2)
+        lab.broker.stop()
+        await_tries(lab, 1)
+    with running_agent(settings) as agent:
+        await_tries(lab, 2)
+        assert check_usable(lab.state_dir) == before
+        lab.broker.start()
+        lab.artifacts.plug_in()
+        state = lab.headquarters.await_state(Phase.ACTIVE, 2)
+        assert state.digest == second.variant.digest
+        assert agent.stop() == 0
 
 
 def await_tries(lab: Lab, count: int) -> None:
