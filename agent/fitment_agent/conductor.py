@@ -27,6 +27,7 @@ from fitment_agent.deployment_events import (
     Verified,
     Weighed,
 )
+from fitment_agent.errors import StorageError
 from fitment_agent.facts import FactsKeeper
 from fitment_agent.scales import Scales
 from fitment_agent.settings import Settings
@@ -190,7 +191,7 @@ class Conductor:
 
     def _start_next(self) -> bool:
         if self._todo:
-            self._start(*self._todo.popleft())
+            self._start_todo()
         elif self._ready:
             self._weigh(next(iter(self._ready)))
         elif self._wanted_benchmarks:
@@ -201,6 +202,14 @@ class Conductor:
         else:
             return False
         return True
+
+    def _start_todo(self) -> None:
+        first = self._todo.popleft()
+        try:
+            self._start(*first)
+        except StorageError:  # a phase that could not be persisted is tried again
+            self._todo.appendleft(first)
+            raise
 
     def _interrupt_tuning(self) -> None:
         """Whatever else is to be done comes first."""

@@ -13,6 +13,7 @@ import signal
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -61,9 +62,10 @@ class RunLock:
                 f"Another agent runs in {self._path.parent}.",
                 "Stop it first, or give this one another --state-dir.",
             )
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()} {self._device_id}".encode(), 0)
         self._descriptor = descriptor
+        with suppress(OSError):  # a full disk: nobody can ask who holds it, and it is held
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()} {self._device_id}".encode(), 0)
 
     def release(self) -> None:
         """Give the lock back."""

@@ -219,10 +219,10 @@ class Daemon:
         if isinstance(event, Connected):
             _log.info("connected, session %d", event.session)
             self._pace.restart(time.monotonic())
-            self._reporter.greet(self._facts.facts(), self._state, self._pace.interval_seconds)
             self._timers.after(_STABLE_SECONDS, "stable", self._backoff.reset)
             self._look_again()
             self._conductor.heard()
+            self._reporter.greet(self._facts.facts(), self._state, self._pace.interval_seconds)
         elif isinstance(event, Delivered):
             self._conductor.heard()
             self._reporter.delivered(event.message_id)

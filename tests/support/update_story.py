@@ -202,7 +202,7 @@ def _advance(state: AgentState, deployment: Deployment) -> None:
     if deployment.phase in (Phase.OFFERED, Phase.WAITING):
         state.apply(model, Weighed(None))
     elif deployment.phase is Phase.FETCHING:
-        job = _fetch_job(state.blobs, assignment)
+        job = _fetch_job(state.blobs, deployment)
         done = _worked(lambda: fetch(job, lambda *_: None))
         if isinstance(done, FetchDone):
             state.journal.count_bytes(DAY, done.bytes_transferred)
@@ -210,7 +210,7 @@ def _advance(state: AgentState, deployment: Deployment) -> None:
         state.apply(model, done)
     elif deployment.phase is Phase.VERIFYING:
         blobs, partial_files = str(state.blobs.folder), str(state.blobs.partial_folder)
-        check = VerifyJob(artifacts=_artifacts(assignment), partial=partial_files, blobs=blobs)
+        check = VerifyJob(artifacts=deployment.artifacts, partial=partial_files, blobs=blobs)
         checked = _worked(lambda: verify(check, lambda *_: None))
         state.apply(model, Verified() if isinstance(checked, VerifyDone) else checked)
     elif deployment.phase is Phase.TRIAL:
@@ -233,19 +233,14 @@ def _worked(work: Callable[[], FetchDone | VerifyDone]) -> FetchDone | VerifyDon
     return Failed(event.reason, event.detail, event.retryable, event.bytes_transferred, jitter=0.0)
 
 
-def _fetch_job(blobs: Blobs, assignment: Assignment) -> FetchJob:
+def _fetch_job(blobs: Blobs, deployment: Deployment) -> FetchJob:
     return FetchJob(
-        artifacts=_artifacts(assignment),
+        artifacts=deployment.artifacts,
         blobs=str(blobs.folder),
         partial=str(blobs.partial_folder),
         reserve_bytes=0,
         attempts=1,
     )
-
-
-def _artifacts(assignment: Assignment) -> tuple[Artifact, ...]:
-    second = [assignment.low_power.variant] if assignment.low_power else []
-    return tuple(variant.artifact for variant in (assignment.variant, *second))
 
 
 def _tuning(variant: Variant) -> SessionTuning:

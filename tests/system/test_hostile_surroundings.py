@@ -148,7 +148,6 @@ def await_tries(lab: Lab, count: int) -> None:
 # Storage
 
 
-@pytest.mark.xfail(reason="the lock file's content is written before anything is guarded")
 def test_an_agent_that_starts_on_a_full_disk_lives_and_needs_room_only(
     lab: Lab, disk: HostileDisk
 ) -> None:
