@@ -8,8 +8,8 @@ IoT Greengrass Lite's published figures. Nothing is declared, nothing is subtrac
 
 Resident size counts shared pages in full; PSS counts each page by the share of its users, so it
 depends on what else runs. Within the window the agent tunes what is active, once, in a worker,
-whose processor time is not the daemon's. The first birth waits for a worker that looks at the runtimes;
-later ones know what it found. Linux only: it reads `/proc`.
+whose processor time is not the daemon's. The first birth waits for a worker that looks at the
+runtimes; later ones know what it found. Linux only: it reads `/proc`.
 """
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def print_table(runs: Sequence[Footprint]) -> None:
         print(
             f"{number:>3} {run.first_birth_seconds:>7.2f} s {run.birth_seconds:>5.2f} s "
             f"{run.rss_max_mib:>6.1f} MiB {run.pss_max_mib:>6.1f} MiB "
-            f"{run.pss_median_mib:>6.1f} MiB {run.anonymous_median_mib:>5.1f} MiB {run.cpu_percent:>6.3f} % "
-            f"{' '.join(run.foreign_libraries) or '-'}"
+            f"{run.pss_median_mib:>6.1f} MiB {run.anonymous_median_mib:>5.1f} MiB "
+            f"{run.cpu_percent:>6.3f} % {' '.join(run.foreign_libraries) or '-'}"
         )
     verdict = "met" if all(run.meets_targets for run in runs) else "NOT met"
     print(

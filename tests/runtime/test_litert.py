@@ -90,8 +90,8 @@ def test_a_delegate_that_is_not_installed_is_named_and_not_listed(
     library = {"EDGETPU": "lib-no-such-delegate.so.1"}
     monkeypatch.setattr("fitment_runtime.runtimes.litert._DELEGATES", library)
     runtime = find_runtime("litert")
+    path = save_tflite_dense(tmp_path / "m.tflite")
     with pytest.raises(UnsupportedFormat, match=r"EDGETPU.*lib-no-such-delegate"):
-        path = save_tflite_dense(tmp_path / "m.tflite")
         runtime.load(path, SessionOptions(providers=("EDGETPU", "CPU")))
     assert runtime.describe("1.0").providers == ("CPU",)
 

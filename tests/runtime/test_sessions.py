@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable
@@ -62,7 +63,7 @@ def test_a_runtimes_threads_stay_on_their_cores(
 @on_linux
 def test_pinning_ends_where_it_ends() -> None:
     here = usable_cores()
-    with pytest.raises(ValueError, match="on purpose"), pinned(here[:1]):
+    with contextlib.suppress(ValueError), pinned(here[:1]):
         assert usable_cores() == here[:1]
         raise ValueError("on purpose")
     assert usable_cores() == here
