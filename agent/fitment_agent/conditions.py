@@ -121,6 +121,8 @@ def _end_of_patience(
     if seconds is None:
         return None
     since = min(held_since.get(reason, now), now)  # a moment to come was noted by a wrong clock
+    if is_set(now) and not is_set(since):
+        since = now  # so was one in 1970
     try:
         return since + timedelta(seconds=min(seconds, _LONGEST_DEFER_SECONDS))
     except OverflowError:

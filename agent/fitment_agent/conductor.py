@@ -104,7 +104,7 @@ class Conductor:
 
     def resume(self, after_crash: bool) -> None:
         """Take up everything that was under way when the agent ended."""
-        if not self._facts.are_complete:
+        if not self._facts.are_complete and self._bench.is_free:
             self._bench.look_at_runtimes()
         for model, deployment in list(self._state.deployments.items()):
             if not deployment.is_settled:
@@ -140,6 +140,12 @@ class Conductor:
             if wanted not in self._wanted_benchmarks:
                 self._wanted_benchmarks.append(wanted)
         return None if active else f"no variant of {model!r} is active and known here"
+
+    def take_up(self) -> None:
+        """Take up what is offered and was not begun, because the storage refused in between."""
+        for model, deployment in self._state.deployments.items():
+            if deployment.phase is Phase.OFFERED:
+                self._make_ready(model)
 
     def heard(self) -> None:
         """The broker gave a sign of life: what waits for the network is tried again."""
@@ -214,11 +220,13 @@ class Conductor:
     def _interrupt_tuning(self) -> None:
         """Whatever else is to be done comes first."""
         ticket = self._bench.ticket
-        if not (self._todo or self._ready or self._wanted_benchmarks):
-            return
-        if ticket is not None and ticket.task is Task.TUNE:
-            self._bench.stop()
-        self._tuner.wait()
+        is_tuning = ticket is not None and ticket.task is Task.TUNE
+        while is_tuning and self._ready and not self._todo:
+            self._weigh(next(iter(self._ready)))  # needs no worker, and may have to wait on
+        if self._todo or self._wanted_benchmarks:
+            if is_tuning:
+                self._bench.stop()
+            self._tuner.wait()
 
     def _start(self, model: str, task: Task) -> None:
         deployment = self._state.deployments[model]
@@ -233,6 +241,8 @@ class Conductor:
 
     def _fetch(self, deployment: Deployment) -> None:
         self._spending.begin()
+        if self._holds_back(deployment):  # also when it is resumed
+            return
         self._allowance_bytes = self._scales.allowance_bytes(deployment)
         self._bench.fetch(deployment, self._allowance_bytes)
         self._watch_transfer()

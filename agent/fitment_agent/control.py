@@ -148,14 +148,18 @@ def answer_requests(state_dir: Path, handle: Callable[[dict[str, Any]], None]) -
         try:
             handle(request)
         except AgentError as error:
-            content = {
-                "error": type(error).__name__,
-                "detail": error.detail,
-                "next_step": error.next_step,
-            }
+            content = _answer(type(error).__name__, error.detail, error.next_step)
+        except Exception as error:  # noqa: BLE001 - whoever asked must not wait in vain
+            detail = f"The agent failed: {type(error).__name__}: {error}"
+            content = _answer("StorageError", detail, "Look at its log.")
         temporary = path.with_suffix(".new")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.rename(path.with_suffix(".answer"))
+        with suppress(OSError):  # whoever asked gives up after a while
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+            temporary.rename(path.with_suffix(".answer"))
+
+
+def _answer(error: str, detail: str, next_step: str) -> dict[str, str]:
+    return {"error": error, "detail": detail, "next_step": next_step}
 
 
 def _try_lock(descriptor: int) -> bool:

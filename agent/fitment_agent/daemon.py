@@ -115,7 +115,7 @@ class Daemon:
         self._power = PowerSwitch(state)
         self._watches_power = False
         self._has_begun = False
-        self._postponed: list[Callable[[], None]] = []
+        self._postponed: list[Callable[[], object]] = []
         self._stopping = False
 
     def run(self) -> None:
@@ -163,23 +163,23 @@ class Daemon:
         try:
             item = self._inbox.get(timeout=self._timers.seconds_to_next())
         except queue.Empty:
-            pass
-        else:
+            item = None
+        self._guarded(self._watch_clock)  # first: what follows reads the clock
+        if item is not None:
             self._guarded(partial(self._handle, item))
-        self._guarded(self._watch_clock)
         for call in self._timers.take_due():
             self._guarded(call)
         self._guarded(self._conduct, again=False)
 
     def _conduct(self) -> None:
-        self._conductor.pump()
+        self._guarded(self._conductor.pump, again=False)
         if self._facts.are_complete and not self._has_begun:
             self._connect()
         self._watch_power()
         if self._inbox.empty():  # coalesced: what comes at once is said at once
             self._reporter.reported(self._state)
 
-    def _guarded(self, call: Callable[[], None], again: bool = True) -> None:
+    def _guarded(self, call: Callable[[], object], again: bool = True) -> None:
         """Do it; what the storage refuses is done again later, and a bug costs one event."""
         try:
             call()
@@ -187,7 +187,8 @@ class Daemon:
             self._reporter.count("storage-failed", "storage", error.detail)
             if again:
                 self._postponed.append(call)
-            self._timers.after(_STORAGE_RETRY_SECONDS, "storage", self._do_postponed)
+            if not self._timers.is_set("storage"):  # frequent faults must not put it off for ever
+                self._timers.after(_STORAGE_RETRY_SECONDS, "storage", self._do_postponed)
         except ContractError as error:
             self._reporter.count("message-rejected", error.reason, error.detail)
         except Exception as error:  # noqa: BLE001 - an agent that ends on a bug ends in a fleet
@@ -196,9 +197,9 @@ class Daemon:
 
     def _do_postponed(self) -> None:
         postponed, self._postponed = self._postponed, []
-        self._guarded(self._reconcile)
-        for call in postponed:
+        for call in dict.fromkeys((self._reconcile, *postponed)):
             self._guarded(call)
+        self._conductor.take_up()
 
     def _reconcile(self) -> None:
         for mended in self._state.reconcile():
@@ -236,8 +237,11 @@ class Daemon:
 
     def _connect(self) -> None:
         self._has_begun = True
+        # First: of an attempt that cannot even be begun nobody says that it ended.
+        self._timers.after(self._settings.reconnect_max_seconds, "connect", self._connect)
         saving = self._facts.surroundings().must_save
         self._reporter.connect(SAVING_KEEPALIVE_SECONDS if saving else KEEPALIVE_SECONDS)
+        self._timers.cancel("connect")
 
     def _receive(self, received: Received) -> None:
         topic = self._topics.parse(received.topic)

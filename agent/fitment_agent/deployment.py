@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from pydantic import Field
 
+from fitment_agent.clock import is_set
 from fitment_agent.deployment_events import (
     Activated,
     ClockTurned,
@@ -109,6 +110,8 @@ class Effect(str, Enum):
     ACTIVATE = "activate"
     RESTORE = "restore"
     """Point applications back at the previous variant."""
+    LEAVE = "leave"
+    """The same, if they were pointed at this one already."""
     STOP_WORK = "stop_work"
     """End the worker that works for this deployment, if there is one."""
     SETTLE = "settle"
@@ -122,6 +125,10 @@ _WORK: Final[dict[Phase, Effect]] = {
     Phase.VERIFYING: Effect.VERIFY,
     Phase.TRIAL: Effect.TRY,
     Phase.ACTIVATING: Effect.ACTIVATE,
+}
+_LEAVING: Final[dict[Phase, Effects]] = {
+    Phase.ACTIVE: (Effect.RESTORE,),
+    Phase.ACTIVATING: (Effect.LEAVE,),
 }
 _UNPROVED: Final = frozenset(Phase) - TERMINAL - {Phase.ACTIVATING}
 _TRIED_AGAIN: Final = frozenset({Phase.FETCHING, Phase.VERIFYING, Phase.TRIAL})
@@ -189,7 +196,11 @@ def _progress(
 
 
 def _weigh(deployment: Deployment, event: Weighed, now: datetime) -> tuple[Deployment, Effects]:
-    known = {reason: min(since, now) for reason, since in deployment.held_since.items()}
+    known = {
+        reason: min(since, now)
+        for reason, since in deployment.held_since.items()
+        if is_set(since) or not is_set(now)
+    }
     changes: dict[str, Any] = {
         "held_since": {**dict.fromkeys(event.unmet, now), **known},
         "bytes_transferred": deployment.bytes_transferred + event.bytes_transferred,
@@ -296,8 +307,7 @@ def _enter(deployment: Deployment, event: PhaseEvent, **changes: Any) -> tuple[D
     if phase is Phase.ACTIVE:
         return entered, (Effect.SETTLE,)
     if phase is Phase.ROLLED_BACK:
-        was_active = deployment.phase is Phase.ACTIVE
-        return entered, (Effect.RESTORE, Effect.SETTLE) if was_active else (Effect.SETTLE,)
+        return entered, (*_LEAVING.get(deployment.phase, ()), Effect.SETTLE)
     work = _WORK.get(phase)
     return entered, (work,) if work else ()
 

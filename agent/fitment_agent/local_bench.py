@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import queue
 import shutil
 from pathlib import Path
 
 from fitment_agent.errors import BenchmarkFailedError, UnknownModelError
-from fitment_agent.supervise import WorkerProcess
+from fitment_agent.work import trial_job
+from fitment_agent.worker.apart import run_apart
 from fitment_agent.worker.jobs import (
+    Done,
     Job,
-    Progress,
     RuntimesDone,
     RuntimesJob,
     TrialDone,
-    TrialJob,
-    WorkerEvent,
+    WorkerFailed,
 )
 from fitment_contract.artifact import Artifact
 from fitment_contract.benchmark import BenchmarkProtocol, BenchmarkReport
@@ -43,15 +42,8 @@ def benchmark(
     Raises:
         BenchmarkFailedError: the variant does not run here.
     """
-    job = TrialJob(
-        state_dir=str(state_dir),
-        assignment=assignment.model_copy(update={"protocol": protocol}),
-        fingerprint=facts.fingerprint,
-        simulated=facts.simulated,
-        local_samples=tuple(
-            str(path) for path in sorted((state_dir / "eval" / assignment.model).glob("*.npz"))
-        ),
-    )
+    by_terms = assignment.model_copy(update={"protocol": protocol})
+    job = trial_job(by_terms, state_dir, facts)
     event = _result(job, protocol.wall_limit_seconds, protocol.memory_limit_bytes)
     assert isinstance(event, TrialDone)
     return event.report
@@ -86,22 +78,9 @@ def assignment_of_file(path: Path, facts: DeviceFacts, folder: Path) -> Assignme
     return Assignment(model=variant.model, variant=variant)
 
 
-def _result(
-    job: Job, wall_limit_seconds: float, memory_limit_bytes: int | None = None
-) -> WorkerEvent:
-    events: queue.SimpleQueue[WorkerEvent] = queue.SimpleQueue()
-    worker = WorkerProcess(
-        job,
-        wall_limit_seconds=wall_limit_seconds,
-        memory_limit_bytes=memory_limit_bytes,
-        on_event=events.put,
-    )
-    try:
-        while isinstance(event := events.get(), Progress):
-            continue
-    finally:
-        worker.stop()
-    if event.event == "failed":
+def _result(job: Job, wall_limit_seconds: float, memory_limit_bytes: int | None = None) -> Done:
+    event = run_apart(job, wall_limit_seconds, memory_limit_bytes)
+    if isinstance(event, WorkerFailed):
         raise BenchmarkFailedError(
             f"{event.reason.value}: {event.detail}.", "Benchmark another variant on this device."
         )

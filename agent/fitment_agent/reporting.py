@@ -73,6 +73,7 @@ class Reporter:
         self._sequence = 0
         self._in_flight: dict[int, int] = {}  # message id at the broker -> outbox id
         self._reported: str | None = None
+        self._reported_version = -1  # of the state that was looked at last
         self._counts: dict[str, int] = {}
         self._said: dict[str, float] = {}
         self.session = 0
@@ -95,6 +96,7 @@ class Reporter:
     def greet(self, facts: DeviceFacts, state: AgentState, interval_seconds: float) -> None:
         """Say birth first, then ask for what is wanted, then say what was kept."""
         self.is_connected = True
+        self._reported_version = -1
         self._in_flight.clear()
         self.birth(facts, state, interval_seconds)
         for channel in (DownChannel.DESIRED, DownChannel.COMMAND):
@@ -118,8 +120,12 @@ class Reporter:
 
     def reported(self, state: AgentState) -> None:
         """Say the state, unless it was said already."""
+        if not self.is_connected or state.version == self._reported_version:
+            return
         digest = state.digest()
-        if digest == self._reported or not self.is_connected:
+        version = state.version
+        if digest == self._reported:
+            self._reported_version = version
             return
         message = Reported(
             **self._head(),
@@ -128,7 +134,7 @@ class Reporter:
             state_digest=digest,
         )
         if self._publish(message) is not None:
-            self._reported = digest
+            self._reported, self._reported_version = digest, version
 
     def vitals(self, state: AgentState, told: Told) -> None:
         """Say that the device lives, and how."""

@@ -38,7 +38,7 @@ from fitment_contract.messages import (
     PowerMode,
     state_digest,
 )
-from fitment_contract.phase import FailureReason, Phase
+from fitment_contract.phase import Phase
 
 _log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class AgentState:
         clock: tells the wall time.
 
     Attributes:
-        version: another number whenever pointers or assignments may have changed.
+        version: another number whenever anything that is reported may have changed.
     """
 
     def __init__(
@@ -93,6 +93,8 @@ class AgentState:
         self.deployments.update({deployment.model: deployment for deployment in accepted})
         self.version += 1
         for deployment in accepted:
+            if deployment.phase is Phase.ACTIVE:
+                self.journal.add_proof(deployment)  # its limits may be others now
             self._drop_unwanted(deployment)
         return {model: self._perform(model, effects) for model, (_, effects) in offers.items()}
 
@@ -107,6 +109,7 @@ class AgentState:
         after, effects = advance(before, event, self._clock(), self._policy)
         if after != before:
             self.journal.save(after)
+            self.version += 1
             self.deployments[model] = after
         return self._perform(model, effects)
 
@@ -193,6 +196,7 @@ class AgentState:
             StorageError: it was not kept.
         """
         self.journal.add_low_power_proof(self.deployments[model].assignment, report)
+        self.version += 1
 
     # Tuning
 
@@ -221,6 +225,7 @@ class AgentState:
         if pair != pointer.active:
             self._write(model, lambda _: replace(pointer, active=pair))
         self.journal.add_tuning(tuning)
+        self.version += 1
         return True
 
     def switch(self, model: str, mode: PowerMode) -> bool:
@@ -272,6 +277,8 @@ class AgentState:
                 left += self._activate(model)
             elif effect is Effect.RESTORE:
                 self._restore(model)
+            elif effect is Effect.LEAVE:
+                self._leave(model)
             elif effect is Effect.SETTLE:
                 self._settle(model)
             else:
@@ -287,6 +294,11 @@ class AgentState:
 
     def _restore(self, model: str) -> None:
         self._write(model, lambda pointer: pointer.moved_back() if pointer else None)
+
+    def _leave(self, model: str) -> None:
+        pointer = self.pointers.read(model)
+        if pointer and pointer.active.normal.digest == self.deployments[model].digest:
+            self._restore(model)
 
     def _settle(self, model: str) -> None:
         """Evict what no pointer and no deployment under way needs; never worth a failure."""
@@ -309,8 +321,11 @@ class AgentState:
         if self._can_serve(pair, deployment.assignment):
             self._write(model, lambda pointer: _moved(pointer, pair))
             return f"{model}: its pointer was lost and was written again"
-        again = Deployment(generation=deployment.generation, assignment=deployment.assignment)
+        # Its deadline was that of the rollout, which it met.
+        assignment = deployment.assignment.model_copy(update={"deadline": None})
+        again = Deployment(generation=deployment.generation, assignment=assignment)
         self.journal.save(again)
+        self.version += 1
         self.deployments[model] = again
         return f"{model}: its file was lost; it is deployed again"
 
@@ -364,8 +379,7 @@ def _restore_was_interrupted(deployment: Deployment, pointer: Pointer | None) ->
     failure = deployment.failure
     return (
         failure is not None
-        and failure.reason is FailureReason.WITHDRAWN
-        and failure.phase is Phase.ACTIVE
+        and failure.phase in (Phase.ACTIVE, Phase.ACTIVATING)
         and pointer is not None
         and pointer.active.normal.digest == deployment.digest
     )

@@ -95,7 +95,12 @@ class WorkerProcess:
             detail = f"the worker cannot be started: {error.strerror or error}"
             self._kill(WorkerFailed(reason=FailureReason.INTERNAL, detail=detail, retryable=True))
             process = None
-        returncode = self._watch(process) if process is not None else None
+        returncode = None
+        try:
+            returncode = self._watch(process) if process is not None else None
+        except Exception as error:  # noqa: BLE001 - somebody waits for the last event
+            why = f"the worker cannot be watched: {type(error).__name__}: {error}"
+            self._killed_for = self._killed_for or _internal(why)
         self._on_event(
             verdict(self._final, self._killed_for, returncode, self._noise, self._bytes_transferred)
         )

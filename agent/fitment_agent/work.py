@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Any, Protocol
 
 from fitment_agent.deployment import Deployment
@@ -134,14 +135,7 @@ class Workbench:
     def try_out(self, assignment: Assignment, facts: DeviceFacts, task: Task = Task.TRY) -> None:
         """Run the trial of an assignment, or benchmark it once more."""
         variants = 2 if assignment.low_power else 1
-        samples = sorted((self._settings.state_dir / "eval" / assignment.model).glob("*.npz"))
-        job = TrialJob(
-            state_dir=str(self._settings.state_dir),
-            assignment=assignment,
-            fingerprint=facts.fingerprint,
-            simulated=facts.simulated,
-            local_samples=tuple(map(str, samples)),
-        )
+        job = trial_job(assignment, self._settings.state_dir, facts)
         self._start(
             task,
             assignment.model,
@@ -206,6 +200,18 @@ class Workbench:
         except (OSError, RuntimeError) as error:  # no process, or no thread to watch it, to be had
             detail = f"no worker could be started: {error}"
             say(WorkerFailed(reason=FailureReason.INTERNAL, detail=detail, retryable=True))
+
+
+def trial_job(assignment: Assignment, state_dir: Path, facts: DeviceFacts) -> TrialJob:
+    """The trial of an assignment whose files are under `state_dir`."""
+    samples = sorted((state_dir / "eval" / assignment.model).glob("*.npz"))
+    return TrialJob(
+        state_dir=str(state_dir),
+        assignment=assignment,
+        fingerprint=facts.fingerprint,
+        simulated=facts.simulated,
+        local_samples=tuple(map(str, samples)),
+    )
 
 
 def by_terms_of(mode: BenchmarkMode | None, assignment: Assignment) -> Assignment:

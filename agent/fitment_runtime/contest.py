@@ -27,7 +27,7 @@ STANDARD_ERRORS: Final = 3.0
 """More than the two that tell a difference, because several challengers have a try each."""
 
 _FINALISTS: Final = 2
-_MIN_ROUNDS: Final = 3  # with fewer there is no telling a gain from noise
+MIN_ROUNDS: Final = 3  # with fewer there is no telling a gain from noise
 
 Measure = Callable[[SessionOptions], float]
 """Median seconds of an inference over a moment; raises `RuntimeFailure` where it cannot run."""
@@ -116,7 +116,7 @@ def beats(challenger: Sequence[float], incumbent: Sequence[float]) -> bool:
         challenger: seconds, round by round.
         incumbent: of the same rounds: what disturbed the one disturbed the other.
     """
-    if len(challenger) < _MIN_ROUNDS:
+    if len(challenger) < MIN_ROUNDS:
         return False
     ratios = [math.log(one / other) for one, other in zip(challenger, incumbent, strict=True)]
     gain = -statistics.fmean(ratios)

@@ -19,7 +19,7 @@ from fitment_contract.benchmark import BenchmarkProtocol, SessionTuning
 from fitment_contract.variant import Variant
 from fitment_runtime.affinity import pinned, usable_cores
 from fitment_runtime.catalog import find_runtime
-from fitment_runtime.contest import best_of, cpu_candidates, hold_contest
+from fitment_runtime.contest import MIN_ROUNDS, best_of, cpu_candidates, hold_contest
 from fitment_runtime.feeds import some_feeds
 from fitment_runtime.golden import check_golden
 from fitment_runtime.latency import median, time_inferences
@@ -75,7 +75,7 @@ def tune(request: TuneRequest, progress: Progress | None = None) -> SessionTunin
     candidates = cpu_candidates(request.reference, usable_cores(), request.clusters)
     best = tuner.best(candidates)
     if tuner.runtime.has_arena:
-        best = tuner.best((best, replace(best, arena=False)))
+        best = tuner.best((best, replace(best, arena=False)), stands=best)
     return tuner.result(best)
 
 
@@ -99,7 +99,9 @@ def challenge(
     found = options_of(champion, request)
     threads = sorted({1, champion.threads})
     accelerated = [replace(request.reference, threads=one, providers=others) for one in threads]
-    return tuner.result(tuner.best((found, *accelerated)), earlier=champion.candidates)
+    return tuner.result(
+        tuner.best((found, *accelerated), stands=found), earlier=champion.candidates
+    )
 
 
 def options_of(tuning: SessionTuning, request: TuneRequest) -> SessionOptions:
@@ -130,11 +132,15 @@ class _Tuner:
         self._blocks: dict[SessionOptions, list[float]] = {}
         self._count = 0
 
-    def best(self, candidates: Sequence[SessionOptions]) -> SessionOptions:
+    def best(
+        self, candidates: Sequence[SessionOptions], stands: SessionOptions | None = None
+    ) -> SessionOptions:
         """The best of `candidates` and the reference."""
         reference = self._request.reference
         others = [options for options in candidates if options != reference]
         self._blocks = hold_contest(reference, others, self._measure, self._has_time)
+        if stands in self._blocks and len(self._blocks[reference]) < MIN_ROUNDS:
+            return stands  # time ran out before anything was decided
         return best_of(self._blocks)
 
     def result(self, best: SessionOptions, earlier: int = 0) -> SessionTuning:
