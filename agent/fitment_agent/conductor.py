@@ -114,12 +114,15 @@ class Conductor:
 
     def accept(self, desired: Desired) -> None:
         """Take over a newer generation."""
-        for model, effects in self._state.accept(desired).items():
+        accepted, refused = self._state.accept(desired)
+        for model, effects in accepted.items():
             self._follow(model, effects)
             waiting = self._state.deployments[model].waiting
             if waiting is not None and waiting.reason is not WaitReason.RETRY:
                 self._make_ready(model)  # its conditions may be others now
         self._watch_deadlines()
+        if refused is not None:
+            raise refused
 
     def withdraw(self, model: str, detail: str) -> None:
         """Take a model back by one step."""

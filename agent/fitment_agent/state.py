@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from fitment_agent.activation import Pair, Pointer, Pointers
 from fitment_agent.blobs import Blobs
@@ -41,6 +42,8 @@ from fitment_contract.messages import (
 from fitment_contract.phase import Phase
 
 _log = logging.getLogger(__name__)
+
+_OWN: Final = frozenset({Effect.ACTIVATE, Effect.RESTORE, Effect.LEAVE, Effect.SETTLE})
 
 
 class AgentState:
@@ -73,8 +76,12 @@ class AgentState:
         self.generation = journal.generation()
         self.version = 0
 
-    def accept(self, desired: Desired) -> dict[str, Effects]:
-        """Take over a newer generation; the worker's effects by model.
+    def accept(self, desired: Desired) -> tuple[dict[str, Effects], StorageError | None]:
+        """Take over a newer generation.
+
+        Returns:
+            The worker's effects by model; and what the storage refused of the state's own, which
+            `reconcile` does later.
 
         Raises:
             StorageError: nothing was taken over.
@@ -92,11 +99,7 @@ class AgentState:
         self.generation = desired.generation
         self.deployments.update({deployment.model: deployment for deployment in accepted})
         self.version += 1
-        for deployment in accepted:
-            if deployment.phase is Phase.ACTIVE:
-                self.journal.add_proof(deployment)  # its limits may be others now
-            self._drop_unwanted(deployment)
-        return {model: self._perform(model, effects) for model, (_, effects) in offers.items()}
+        return self._perform_all({model: effects for model, (_, effects) in offers.items()})
 
     def apply(self, model: str, event: Event) -> Effects:
         """Move a model's deployment by `event`; what is left for the worker to do.
@@ -284,6 +287,26 @@ class AgentState:
             else:
                 left += (effect,)
         return left
+
+    def _perform_all(
+        self, effects: dict[str, Effects]
+    ) -> tuple[dict[str, Effects], StorageError | None]:
+        left: dict[str, Effects] = {}
+        refused = None
+        for model, all_of_it in effects.items():
+            try:
+                self._renew_terms(self.deployments[model])
+                left[model] = self._perform(model, all_of_it)
+            except StorageError as error:  # no reason to forget what the worker is to do
+                left[model] = tuple(effect for effect in all_of_it if effect not in _OWN)
+                refused = error
+        return left, refused
+
+    def _renew_terms(self, deployment: Deployment) -> None:
+        """What stays active may have other limits now, or no second variant any more."""
+        if deployment.phase is Phase.ACTIVE:
+            self.journal.add_proof(deployment)
+        self._drop_unwanted(deployment)
 
     def _activate(self, model: str) -> Effects:
         deployment = self.deployments[model]

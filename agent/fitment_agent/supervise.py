@@ -96,11 +96,8 @@ class WorkerProcess:
             self._kill(WorkerFailed(reason=FailureReason.INTERNAL, detail=detail, retryable=True))
             process = None
         returncode = None
-        try:
+        with contextlib.suppress(Exception):  # why is kept by then, and somebody waits for it
             returncode = self._watch(process) if process is not None else None
-        except Exception as error:  # noqa: BLE001 - somebody waits for the last event
-            why = f"the worker cannot be watched: {type(error).__name__}: {error}"
-            self._killed_for = self._killed_for or _internal(why)
         self._on_event(
             verdict(self._final, self._killed_for, returncode, self._noise, self._bytes_transferred)
         )
@@ -129,6 +126,10 @@ class WorkerProcess:
             self._read_until_closed(process, deadline)
             grace = time.monotonic() + _EXIT_GRACE_SECONDS
             return self._reap(process, grace if deadline is None else min(grace, deadline))
+        except Exception as error:
+            detail = f"the worker cannot be watched: {type(error).__name__}: {error}"
+            self._kill(WorkerFailed(reason=FailureReason.INTERNAL, detail=detail, retryable=True))
+            raise
         finally:
             # Also when `on_event` raised: no worker outlives the thread that watches it.
             self._kill(_internal("the agent stopped watching the worker"))

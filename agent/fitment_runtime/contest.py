@@ -64,20 +64,25 @@ def hold_contest(
     challengers: Sequence[SessionOptions],
     measure: Measure,
     has_time: Callable[[], bool] = lambda: True,
+    stands: SessionOptions | None = None,
 ) -> dict[SessionOptions, list[float]]:
     """Measure in turns; what the finalists and `reference` took in the last rounds.
 
-    A challenger that cannot run is out. When time runs out, the round under way is the last.
+    A challenger that cannot run is out. When time runs out, the round under way is the last. The
+    challenger that `stands`, because it won before, is in the last rounds whatever the heats say.
 
     Raises:
         RuntimeFailure: `reference` itself cannot run.
     """
     blocks: dict[SessionOptions, list[float]] = {reference: []}
     blocks.update({options: [] for options in challengers})
-    while len(blocks) > 1 + _FINALISTS and has_time():
+    finalists = {reference, stands}.intersection(blocks)
+    while len(blocks) > len(finalists) + _FINALISTS and has_time():
         _play(reference, blocks, measure, HEAT_ROUNDS, has_time)
         kept = survivors(reference, blocks)
-        blocks = {options: taken for options, taken in blocks.items() if options in kept}
+        blocks = {
+            options: taken for options, taken in blocks.items() if options in kept | finalists
+        }
     finals: dict[SessionOptions, list[float]] = {options: [] for options in blocks}
     _play(reference, finals, measure, FINAL_ROUNDS, has_time)
     return finals

@@ -138,7 +138,7 @@ class _Tuner:
         """The best of `candidates` and the reference."""
         reference = self._request.reference
         others = [options for options in candidates if options != reference]
-        self._blocks = hold_contest(reference, others, self._measure, self._has_time)
+        self._blocks = hold_contest(reference, others, self._measure, self._has_time, stands)
         if stands in self._blocks and len(self._blocks[reference]) < MIN_ROUNDS:
             return stands  # time ran out before anything was decided
         return best_of(self._blocks)

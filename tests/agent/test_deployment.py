@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
@@ -160,6 +160,14 @@ def test_a_wait_that_a_wrong_clock_dated_ahead_begins_now() -> None:
     assert go(ahead, HELD)[0].held_since == {METERED: NOW}
 
 
+def test_a_wait_that_a_clock_dated_1970_begins_when_it_is_set() -> None:
+    in_1970 = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    before, _ = advance(offered(), HELD, in_1970, POLICY)
+    still, _ = advance(before, HELD, in_1970 + timedelta(hours=1), POLICY)
+    assert still.held_since == {METERED: in_1970}
+    assert go(still, HELD)[0].held_since == {METERED: NOW}
+
+
 def test_a_passing_failure_waits_longer_each_time_and_then_gives_up() -> None:
     deployment = in_phase(Phase.FETCHING)
     pauses = []
@@ -254,6 +262,15 @@ def test_withdrawing_work_under_way_stops_it_and_restores_nothing() -> None:
     assert deployment.failure is not None
     assert deployment.failure.reason is FailureReason.WITHDRAWN
     assert effects == (Effect.STOP_WORK, Effect.SETTLE)
+
+
+def test_whatever_ends_activating_leaves_what_it_may_have_activated() -> None:
+    """The pointer may have been written already: only the state can tell."""
+    withdrawn, effects = go(in_phase(Phase.ACTIVATING), Withdrawn("not wanted"))
+    assert withdrawn.phase is Phase.ROLLED_BACK
+    assert effects == (Effect.STOP_WORK, Effect.LEAVE, Effect.SETTLE)
+    often = in_phase(Phase.ACTIVATING).model_copy(update={"tries": 1 + MAX_RESUMPTIONS})
+    assert go(often, Resumed(after_crash=True))[1] == (Effect.LEAVE, Effect.SETTLE)
 
 
 def test_an_event_that_the_table_does_not_know_is_an_error() -> None:
@@ -368,6 +385,8 @@ def test_whatever_happens_every_step_is_in_the_table_and_says_why(events: list[E
             assert after.benchmark is not None
         if Effect.RESTORE in effects:
             assert deployment.phase is Phase.ACTIVE
+        if Effect.LEAVE in effects:
+            assert deployment.phase is Phase.ACTIVATING
         deployment = Deployment.model_validate_json(after.model_dump_json(exclude_none=True))
         assert deployment == after
 

@@ -15,9 +15,9 @@ from fitment_agent.errors import RollbackRefusedError, StorageError, UnknownMode
 from fitment_agent.journal import Journal
 from fitment_agent.state import AgentState
 from fitment_contract.benchmark import SessionTuning
-from fitment_contract.messages import Assignment, Desired
+from fitment_contract.messages import Assignment, Desired, LowPower
 from fitment_contract.phase import FailureReason, Phase
-from support.agent_records import NOW, a_report, an_assignment
+from support.agent_records import NOW, a_report, a_variant, an_assignment
 
 FIRST, SECOND, THIRD = (an_assignment(name) for name in ("first", "second", "third"))
 
@@ -230,9 +230,10 @@ def test_a_model_name_never_leaves_the_folder(state: AgentState, name: str) -> N
 
 
 def withdraw_in(state: AgentState, generation: int) -> dict[str, tuple[Effect, ...]]:
-    return state.accept(
-        Desired(device="d", sent_at=NOW, generation=generation, withdrawn=("activity",))
-    )
+    desired = Desired(device="d", sent_at=NOW, generation=generation, withdrawn=("activity",))
+    effects, refused = state.accept(desired)
+    assert refused is None
+    return effects
 
 
 def test_a_withdrawn_model_returns_to_the_previous_or_to_none(state: AgentState) -> None:
@@ -341,3 +342,29 @@ def test_what_is_not_tuned_for_this_device_is_known(state: AgentState) -> None:
     assert state.untuned(here) == ["activity"]
     state.tuned("activity", a_tuning(FIRST))
     assert (state.untuned(here), state.untuned(elsewhere)) == ([], ["activity"])
+
+
+def test_limits_that_are_reaffirmed_otherwise_hold_while_another_is_under_way(
+    state: AgentState,
+) -> None:
+    """Applications use the pair until the next one is active, by the limits that were told last."""
+
+    def pair(ratio: float) -> Assignment:
+        low_power = LowPower(variant=a_variant("small"), below_charge_ratio=ratio)
+        return an_assignment("big", low_power=low_power)
+
+    desire(state, 1, pair(0.2))
+    for one in (pair(0.2), an_assignment("small")):
+        store(state, one)
+    for event in (Weighed(None), Fetched(1), Verified()):
+        state.apply("activity", event)
+    state.keep_low_power_proof("activity", a_report(an_assignment("small")))
+    state.apply("activity", Proved(a_report(pair(0.2))))
+    desire(state, 2, pair(0.5))
+    assert state.deployments["activity"].phase is Phase.ACTIVE
+    desire(state, 3, THIRD)
+    pointer = state.pointers.read("activity")
+    assert pointer is not None
+    limits = state.limits_of("activity", pointer.active)
+    assert limits is not None
+    assert limits.below_charge_ratio == 0.5

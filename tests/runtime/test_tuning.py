@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from fitment_contract.artifact import Artifact
 from fitment_contract.base import sha256_hex
 from fitment_contract.benchmark import SessionTuning
 from fitment_contract.variant import Golden, Needs, Variant
+from fitment_runtime import tuning
 from fitment_runtime.affinity import usable_cores
 from fitment_runtime.catalog import find_runtime
 from fitment_runtime.dataset import Dataset, load_dataset
@@ -136,3 +140,66 @@ def test_options_of_a_tuning_keep_what_the_variant_needs(model: Path) -> None:
     assert found == SessionOptions(2, ("Needed",), affinity=cores, arena=False)
     other = options_of(a_tuning(request, providers=("Other", "CPU")), request)
     assert other.providers == ("Other", "CPU")
+
+
+class FourCores:
+    """Stands in for loading and timing: four threads are the fastest, and every look takes 1 s.
+
+    Args:
+        accelerated: how many times faster a provider makes it.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, accelerated: float = 1.0) -> None:
+        self.measured: list[SessionOptions] = []
+        clock = SimpleNamespace(monotonic=lambda: float(len(self.measured)))
+
+        def measure(tuner: tuning._Tuner, options: SessionOptions) -> float:
+            self.measured.append(options)
+            tuner._proved.add(options)
+            return 1.0 / options.threads / (accelerated if options.providers else 1.0)
+
+        monkeypatch.setattr(tuning, "time", clock)
+        monkeypatch.setattr(tuning, "usable_cores", lambda: (0, 1, 2, 3))
+        monkeypatch.setattr(tuning._Tuner, "_measure", measure)
+
+
+def after_another_second(found: Callable[[float], SessionTuning]) -> list[SessionTuning]:
+    """What is found within ever more time."""
+    return [found(seconds) for seconds in range(1, 120)]
+
+
+def test_a_second_contest_cut_short_takes_nothing_back(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A third round of the first three candidates tells that four threads are the best."""
+
+    def found(seconds: float) -> SessionTuning:
+        FourCores(monkeypatch)
+        return tune(replace(a_request(model), seconds=seconds))
+
+    threads = [one.threads for one in after_another_second(found)]
+    decided = 2 * 3  # seconds
+    assert threads == [1] * decided + [4] * (len(threads) - decided)
+
+
+@pytest.mark.parametrize(
+    "accelerated",
+    [
+        0.5,
+        2.0,
+        100.0,  # both accelerated ones are faster; the champion is in the finals all the same
+    ],
+)
+def test_a_challenger_that_takes_all_the_time_leaves_the_champion(
+    model: Path, monkeypatch: pytest.MonkeyPatch, accelerated: float
+) -> None:
+    """It is the champion or what beats it, never the reference that the champion beat."""
+    request = a_request(model)
+    champion = a_tuning(request, threads=4)
+
+    def found(seconds: float) -> SessionTuning:
+        FourCores(monkeypatch, accelerated)
+        return challenge(replace(request, seconds=seconds), champion, "Accelerator")
+
+    for one in after_another_second(found):
+        assert one.threads == 4 or one.providers

@@ -149,7 +149,9 @@ def perform(state: AgentState, step: Step) -> None:
     """
     if step.desired is not None:
         if step.desired.generation > state.generation:
-            state.accept(step.desired)
+            _, refused = state.accept(step.desired)
+            if refused is not None:
+                raise refused
         settle(state)
     elif step.mode is not None:
         state.switch(step.model, step.mode)
