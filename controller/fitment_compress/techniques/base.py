@@ -78,21 +78,21 @@ class Context:
             only where no technique `learns`.
         training: samples to learn from, with or without labels, never evaluated on; None unless
             the technique `learns`.
-        classification: whether an output of several numbers a sample may be scores of classes;
-            otherwise they are numbers to be met.
         seed: of every random choice.
         tell: reports how far the work is.
         findings: where the technique leaves what it learnt about the model.
+        classification: whether an output of several numbers a sample may be scores of classes;
+            otherwise they are numbers to be met.
     """
 
     calibration: Sequence[Mapping[str, NDArray[Any]]]
     scratch: Path
     source: Path | None = None
     training: Dataset | None = None
-    classification: bool = True
     seed: int = 0
     tell: Tell = silent
     findings: Findings = field(default_factory=Findings)
+    classification: bool = True
 
 
 class Technique(ABC, Generic[OptionsT]):
