@@ -255,8 +255,15 @@ def encode_to_fit(message: UpMessage) -> bytes:
 
 
 def _without_slices(model: ModelState) -> ModelState:
-    if model.benchmark is None:
-        return model
-    scores = tuple(one.model_copy(update={"slices": {}}) for one in model.benchmark.scores)
-    benchmark = model.benchmark.model_copy(update={"scores": scores})
-    return model.model_copy(update={"benchmark": benchmark})
+    reports = {
+        "benchmark": model.benchmark,
+        "low_power_benchmark": model.low_power_benchmark,
+    }
+    return model.model_copy(
+        update={name: _lean(report) for name, report in reports.items() if report is not None}
+    )
+
+
+def _lean(report: BenchmarkReport) -> BenchmarkReport:
+    scores = tuple(one.model_copy(update={"slices": {}}) for one in report.scores)
+    return report.model_copy(update={"scores": scores})

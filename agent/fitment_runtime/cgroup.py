@@ -8,7 +8,8 @@ from typing import Final
 
 from fitment_runtime.machine import ROOT, text, whole_number
 
-# Mount points of the version that counts; a machine may have several, and each counts its own.
+# Mount points of the version that counts; a machine may have several, and each counts its own. One
+# may be a link to another, as `cpu` is to `cpu,cpuacct`.
 _UNIFIED: Final = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 _FIRST: Final = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
 _UNITS: Final = {"throttled_usec": 1e-6, "throttled_time": 1e-9}
@@ -23,7 +24,7 @@ def withheld_seconds(root: Path = ROOT) -> float | None:
     """
     found = [
         seconds
-        for folder in _groups(root)
+        for folder in dict.fromkeys(_real(folder) for folder in _groups(root))
         if (seconds := _throttled_seconds(folder / "cpu.stat")) is not None
     ]
     return sum(found) if found else None
@@ -40,6 +41,13 @@ def _groups(root: Path) -> Iterator[Path]:
         for mount in mounts:
             for depth in range(len(parts) + 1):
                 yield (root / mount).joinpath(*parts[:depth])
+
+
+def _real(folder: Path) -> Path:
+    try:
+        return folder.resolve()
+    except (OSError, ValueError):  # no path at all
+        return folder
 
 
 def _throttled_seconds(path: Path) -> float | None:

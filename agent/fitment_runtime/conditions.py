@@ -116,6 +116,9 @@ def throttling_between(start: Snapshot, end: Snapshot) -> tuple[ThrottleReason, 
     return None if found is None else tuple(dict.fromkeys(found))
 
 
+_CONSTANT: Final = ("PMIC-Die", 100_000)  # older Jetsons have no sensor there
+
+
 def throttled_now(now: Snapshot) -> bool:
     """Whether the machine says that it slows itself down at this moment."""
     firmware = (now.firmware_throttling or 0) & ((1 << len(_FIRMWARE_BITS)) - 1)
@@ -132,6 +135,8 @@ def _temperature(root: Path) -> float | None:
     readings = []
     for zone in sorted(root.glob("sys/class/thermal/thermal_zone*/temp")):
         millidegrees = number(zone)
+        if (text(zone.with_name("type")), millidegrees) == _CONSTANT:
+            continue
         if millidegrees is not None and -60_000 <= millidegrees < 200_000:
             readings.append(millidegrees / 1000.0)
     return max(readings, default=None)

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from fitment_controller.decisions.evidence import usable
 from fitment_controller.domain import Evidence, FleetSummary, Page, Rollout, VariantCell
 from fitment_controller.service import FleetService
 from fitment_controller.views.rollouts import DONE
@@ -106,10 +107,10 @@ class FleetMetrics:
     def benchmarked(self, evidence: Evidence) -> None:
         """A device measured a variant. Of reports that prove nothing only the count is shown."""
         report = evidence.report
-        result = "valid" if report.valid else "invalid"
+        result = "valid" if usable(report) else "invalid"
         place = (evidence.device_class, report.model)
         self._benchmarks.labels(*place, report.mode.value, result).inc()
-        if not report.valid:
+        if not usable(report):
             return
         labels = (*place, report.variant, str(report.simulated).lower())
         self._latency.labels(*labels).observe(report.latency.p95_seconds)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +17,10 @@ from fitment_agent.errors import BenchmarkFailedError
 from fitment_agent.facts import FactsKeeper, with_runtimes
 from fitment_agent.journal import Journal
 from fitment_agent.probe import make_probe
+from fitment_agent.probe.root import Root
+from fitment_agent.probe.storage import probe_storage
 from fitment_agent.settings import Settings
+from fitment_contract.base import LARGEST
 from fitment_contract.device import DeviceFacts, RuntimeFacts
 from support.device_roots import ROOTS, probe_of
 
@@ -142,3 +147,13 @@ def test_a_worker_that_fails_leaves_names_and_a_reason(monkeypatch: pytest.Monke
     facts = screen.read_device(settings_of("pi4")).facts
     assert "SIGILL" in facts.unknown["runtimes"]
     assert {runtime.name for runtime in facts.runtimes} == {"onnxruntime", "litert"}
+
+
+def test_a_file_system_larger_than_a_message_can_say_is_as_large_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems say 8 EiB."""
+    figures = SimpleNamespace(f_bavail=2**51 - 1, f_blocks=2**51 - 1, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda folder: figures)
+    found = probe_storage(Root(tmp_path), tmp_path)
+    assert (found.free_bytes, found.total_bytes) == (LARGEST, LARGEST)

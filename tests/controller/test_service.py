@@ -333,6 +333,24 @@ def test_nothing_moves_while_paused_and_abort_gives_back(hq: Headquarters) -> No
     assert hq.service.recent_events(rollout=id)[-1].actor == "ann"
 
 
+def test_what_is_put_back_waits_for_nothing_but_the_price_of_bytes(hq: Headquarters) -> None:
+    """Otherwise a bad variant would stay in use until the battery is full or the night comes."""
+    hq.push()
+    device = hq.device("pi", region="east-africa")
+    hq.begin()
+    hq.settle([device])
+    hq.push(make_portfolio(default_entries()[:3]))
+    id = hq.begin()
+    forward = hq.told(device).assignments[0].conditions
+    hq.service.abort_rollout(id, "ann", revert=True)
+    hq.service.tick()
+    back = hq.told(device).assignments[0].conditions
+    assert forward.min_charge_ratio is not None
+    assert back.min_charge_ratio is None
+    assert not back.quiet_in_foreground
+    assert back.max_bytes_per_day == forward.max_bytes_per_day
+
+
 def test_abort_can_keep_what_was_proved(hq: Headquarters) -> None:
     hq.push()
     devices = [hq.device(f"pi-{n}") for n in range(4)]

@@ -222,6 +222,25 @@ def test_quotas_of_the_own_groups_are_added_up(tmp_path: Path, machine: str) -> 
     assert snapshot(write(tmp_path, files)).withheld_seconds == seconds
 
 
+def test_a_group_that_is_mounted_under_two_names_counts_once(tmp_path: Path) -> None:
+    mount = tmp_path / "sys/fs/cgroup/cpu,cpuacct"
+    mount.mkdir(parents=True)
+    (mount / "cpu.stat").write_text("throttled_time 1000000000\n")
+    (tmp_path / "sys/fs/cgroup/cpu").symlink_to("cpu,cpuacct")
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("2:cpu,cpuacct:/\n")
+    assert snapshot(tmp_path).withheld_seconds == 1.0
+
+
+def test_a_zone_without_a_sensor_is_left_out(tmp_path: Path) -> None:
+    for name, kind, millidegrees in (("0", "CPU-therm", 41_500), ("1", "PMIC-Die", 100_000)):
+        zone = tmp_path / f"sys/class/thermal/thermal_zone{name}"
+        zone.mkdir(parents=True)
+        (zone / "type").write_text(f"{kind}\n")
+        (zone / "temp").write_text(f"{millidegrees}\n")
+    assert snapshot(tmp_path).temperature_celsius == 41.5
+
+
 @pytest.mark.parametrize("content", ["", "garbage\n", "\x00\xff", "9" * 5000])
 def test_garbage_is_no_reading(tmp_path: Path, content: str) -> None:
     write(tmp_path, dict.fromkeys({**PI, **LAPTOP, **GROUPS["second version"][0]}, content))

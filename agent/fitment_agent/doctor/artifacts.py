@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -74,4 +75,4 @@ def _ask(url: str, patient: Patient) -> Finding:
         fix = f"{patient.install} --artifact-token-file FILE"
         return fail(_NAME, f"{server} refuses this device: {error}", fix)
     except PassingTrouble as error:
-        return fail(_NAME, f"{server}: {error}", f"curl -I {url}")
+        return fail(_NAME, f"{server}: {error}", f"curl -I {shlex.quote(server)}")

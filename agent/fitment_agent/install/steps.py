@@ -159,7 +159,8 @@ class Leftover:
             path.unlink()
         elif not dry and path.is_mount():  # a disk of its own stays mounted, and empty
             for entry in path.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+                is_folder = entry.is_dir() and not entry.is_symlink()
+                shutil.rmtree(entry) if is_folder else entry.unlink()
         elif not dry:
             shutil.rmtree(path)
         return Outcome.REMOVED

@@ -6,11 +6,15 @@ import os
 from pathlib import Path
 
 from fitment_agent.probe.root import Root
+from fitment_contract.base import LARGEST
 from fitment_contract.device import Storage
 
 
 def probe_storage(root: Root, state_dir: Path) -> Storage:
-    """Free and total bytes where `state_dir` is, or will be."""
+    """Free and total bytes where `state_dir` is, or will be.
+
+    Network file systems may claim more than a message can say.
+    """
     try:
         figures = _statvfs(str(state_dir))
     except OSError as error:
@@ -18,8 +22,8 @@ def probe_storage(root: Root, state_dir: Path) -> Storage:
         return Storage()
     root.found("storage", f"statvfs {state_dir}")
     return Storage(
-        free_bytes=figures.f_bavail * figures.f_frsize,
-        total_bytes=figures.f_blocks * figures.f_frsize,
+        free_bytes=min(figures.f_bavail * figures.f_frsize, LARGEST),
+        total_bytes=min(figures.f_blocks * figures.f_frsize, LARGEST),
     )
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 
 from fitment_contract.benchmark import BenchmarkReport
 from fitment_contract.errors import ContractError
+from fitment_contract.messages import DeployConditions
 from fitment_contract.phase import Phase
 from fitment_contract.portfolio import Portfolio
 from fitment_controller.decisions.desired import Delivery, assign, message, withdraw
@@ -131,18 +132,30 @@ def _changed(
 ) -> DesiredState:
     if action.ref is None:
         return withdraw(state, rollout.request.model, action.generation)
+    conditions = profiles.region(action.region).conditions.as_conditions()
+    if not isinstance(action, Assign):
+        conditions = _to_go_back(conditions)
     return assign(
         state,
         Assigned(
             model=rollout.request.model,
             ref=action.ref,
             generation=action.generation,
-            conditions=profiles.region(action.region).conditions.as_conditions(),
+            conditions=conditions,
             rollout=rollout.id,
             deadline=action.deadline if isinstance(action, Assign) else None,
             assigned_at=now,
         ),
     )
+
+
+def _to_go_back(conditions: DeployConditions) -> DeployConditions:
+    """What still holds back a device that is put back: what bytes cost, not the time of day.
+
+    Its files are usually there, and what it runs meanwhile is what failed.
+    """
+    kept = {"allow_metered", "max_bytes_per_day", "max_defer", "max_defer_seconds"}
+    return DeployConditions(**{name: getattr(conditions, name) for name in kept})
 
 
 def _portfolios(rows: Rows, states: Sequence[DesiredState]) -> dict[tuple[str, int], Portfolio]:
